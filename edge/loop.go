@@ -1,0 +1,484 @@
+// Package edge is the camera loop: it takes frames from a source, has them
+// relit, segmented, decided, encoded and published, and keeps count of
+// everything that happens on the way.
+//
+// The goroutines of one Loop, all started and waited for by Run:
+//
+//	capture   Source.Next                         -> one-frame buffer
+//	networks  Relighter.Plan, Inferer.Infer       -> one-frame buffer
+//	send      Decider.Decide, Encoder, Publisher
+//
+// A live loop keeps the newest frame: when the networks are still busy, the
+// waiting frame is dropped, counted, and the drop is told to the next one. A
+// lossless loop makes the source wait. Frames, logits and masks are recycled;
+// after the first frames nothing is allocated.
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"nightseg/edge/frame"
+)
+
+// Source delivers frames. Next fills dst and blocks until there is one; io.EOF
+// ends the loop, any other error loses one frame and is counted.
+type Source interface {
+	Next(ctx context.Context, dst *frame.Frame) error
+}
+
+// Relighter decides how a frame is to be relit. It returns src with its mode
+// set, or dst where it made a new picture.
+type Relighter interface {
+	Plan(dst, src *frame.Frame) (*frame.Frame, error)
+}
+
+// Inferer runs the networks on a frame as its Relight mode says.
+type Inferer interface {
+	Infer(dst *frame.Logits, src *frame.Frame) error
+}
+
+// Decider turns logits into one class per pixel.
+type Decider interface {
+	Decide(dst *frame.Mask, src *frame.Logits) error
+}
+
+// Encoder appends the wire form of a mask to dst.
+type Encoder interface {
+	Append(dst []byte, m *frame.Mask) ([]byte, error)
+}
+
+// Publisher sends an encoded mask. It must not keep payload. In a live loop it
+// must not block.
+type Publisher interface {
+	Publish(ctx context.Context, m *frame.Mask, payload []byte) error
+}
+
+// Tap sees every mask with the frame that it came from; relit is nil unless
+// the loop keeps relit pictures and the frame was relit. Nothing may be kept.
+type Tap interface {
+	See(src, relit *frame.Frame, m *frame.Mask) error
+}
+
+// Relit is an Inferer that can show the picture that its relighting network
+// made of the last frame.
+type Relit interface {
+	Relit(dst *frame.Frame) error
+}
+
+// Policy says what happens to a frame that comes while the networks are busy.
+type Policy uint8
+
+// The policies.
+const (
+	Live     Policy = iota // keep the newest frame, count the lost one
+	Lossless               // make the source wait
+)
+
+// Stages are the parts of one loop. Tap may be nil.
+type Stages struct {
+	Source  Source
+	Relight Relighter
+	Infer   Inferer
+	Decide  Decider
+	Encode  Encoder
+	Publish Publisher
+	Tap     Tap
+}
+
+// Options set how a loop runs.
+type Options struct {
+	Policy    Policy
+	KeepRelit bool          // hand the relit picture to the tap; Infer must be a Relit
+	CPUClock  bool          // measure the CPU time of the stages' own threads
+	Grace     time.Duration // how long masks may still be sent after the end was asked for
+	Camera    string        // id of the camera, for the health's reasons
+	Health    *Health       // where faults are told; may be nil
+}
+
+// Change is a change of settings that takes effect between two frames: no
+// frame sees one half of it. Its functions must not block.
+type Change struct {
+	Networks func() // runs where Relight and Infer are called
+	Send     func() // runs where Decide, Encode and Publish are called
+}
+
+// Loop is one camera's loop. Make it with New, run it once with Run.
+type Loop struct {
+	stages  Stages
+	opts    Options
+	stats   *Recorder
+	changes chan *pendingChange
+	done    chan struct{}
+
+	partSource, partNetworks string // names in the health
+
+	frames  chan *frame.Frame // free
+	logits  chan *frame.Logits
+	waiting chan *frame.Frame
+	decided chan packet
+}
+
+type pendingChange struct {
+	Change
+	applied chan struct{}
+}
+
+// packet travels from the networks to the send stage.
+type packet struct {
+	src    *frame.Frame // as captured
+	shown  *frame.Frame // what the segmentation saw when the relighter made a new picture, else nil
+	relit  *frame.Frame // what the relight network made, else nil
+	logits *frame.Logits
+	change *pendingChange
+}
+
+// Frames in use at once: capture, waiting, networks, hand-over, send; each may
+// bring a relit one when a tap wants to see it.
+const (
+	framesPerLoop = 5
+	logitsPerLoop = 3
+)
+
+// New joins the stages to a loop. Every stage but Tap must be given.
+func New(s Stages, o Options) (*Loop, error) {
+	switch {
+	case s.Source == nil, s.Relight == nil, s.Infer == nil, s.Decide == nil, s.Encode == nil, s.Publish == nil:
+		return nil, errors.New("edge: a stage is missing")
+	case o.KeepRelit && s.Tap == nil:
+		return nil, errors.New("edge: relit pictures are to be kept but there is no tap to see them")
+	}
+	if _, ok := s.Infer.(Relit); o.KeepRelit && !ok {
+		return nil, errors.New("edge: this engine cannot show relit pictures")
+	}
+	if o.Grace <= 0 {
+		o.Grace = 2 * time.Second
+	}
+	if o.Health == nil {
+		o.Health = NewHealth(nil)
+	}
+	l := &Loop{
+		stages:  s,
+		opts:    o,
+		stats:   NewRecorder(),
+		changes: make(chan *pendingChange),
+
+		partSource:   partName(o.Camera, "source"),
+		partNetworks: partName(o.Camera, "networks"),
+
+		done:    make(chan struct{}),
+		frames:  make(chan *frame.Frame, 3*framesPerLoop),
+		logits:  make(chan *frame.Logits, logitsPerLoop),
+		waiting: make(chan *frame.Frame, 1),
+		decided: make(chan packet, 1),
+	}
+	for range cap(l.frames) {
+		l.frames <- new(frame.Frame)
+	}
+	for range cap(l.logits) {
+		l.logits <- new(frame.Logits)
+	}
+	return l, nil
+}
+
+// Stats returns the loop's recorder.
+func (l *Loop) Stats() *Recorder { return l.stats }
+
+// Apply brings a change into force between two frames and returns when it is,
+// or with an error when the loop has ended or ctx is done first.
+func (l *Loop) Apply(ctx context.Context, c Change) error {
+	p := &pendingChange{Change: c, applied: make(chan struct{})}
+	select {
+	case l.changes <- p:
+	case <-l.done:
+		return errors.New("edge: the loop has ended")
+	case <-ctx.Done():
+		return fmt.Errorf("edge: apply a change: %w", ctx.Err())
+	}
+	select {
+	case <-p.applied:
+		return nil
+	case <-l.done:
+		return errors.New("edge: the loop has ended")
+	case <-ctx.Done():
+		return fmt.Errorf("edge: apply a change: %w", ctx.Err())
+	}
+}
+
+// Run runs the loop until the source ends, ctx is done, or a stage fails for
+// good, and returns when all its goroutines have. The frames that were under
+// way at the end are still decided and published, within Grace. A source that
+// ended and a ctx that is done are no error.
+func (l *Loop) Run(ctx context.Context) error {
+	defer close(l.done)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	drain, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	defer context.AfterFunc(ctx, func() {
+		t := time.AfterFunc(l.opts.Grace, cut)
+		context.AfterFunc(drain, func() { t.Stop() })
+	})()
+
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer close(l.waiting)
+		l.capture(ctx)
+	})
+	wg.Go(func() {
+		defer close(l.decided)
+		l.networks()
+	})
+	wg.Go(func() {
+		if err := l.send(drain); err != nil {
+			stop(err)
+		}
+		for p := range l.decided { // let the stages before end
+			l.release(p)
+		}
+	})
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) &&
+		!errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// capture fills free frames from the source and hands them on.
+func (l *Loop) capture(ctx context.Context) {
+	clock := l.stats.thread(l.opts.CPUClock)
+	defer clock.end()
+	faults := 0
+	for {
+		f := <-l.frames
+		clock.start()
+		err := l.stages.Source.Next(ctx, f)
+		switch {
+		case err == nil:
+			faults = 0
+			l.opts.Health.Clear(l.partSource)
+		case errors.Is(err, io.EOF) || ctx.Err() != nil:
+			l.frames <- f
+			return
+		default:
+			l.frames <- f
+			l.stats.Drop(DropSource)
+			faults++
+			if faults > 1 || l.opts.Policy == Live {
+				l.opts.Health.Set(l.partSource, err.Error())
+			}
+			l.opts.Health.Log(l.partSource, err)
+			if !pause(ctx, faultPause(faults)) {
+				return
+			}
+			continue
+		}
+		clock.stop(StageCapture)
+		l.stats.captured.Add(1)
+		if !l.hand(ctx, f) {
+			return
+		}
+	}
+}
+
+// hand puts a frame into the one-frame buffer before the networks.
+func (l *Loop) hand(ctx context.Context, f *frame.Frame) bool {
+	if l.opts.Policy == Lossless {
+		select {
+		case l.waiting <- f:
+			return true
+		case <-ctx.Done():
+			l.frames <- f
+			return false
+		}
+	}
+	select {
+	case l.waiting <- f:
+		return true
+	default:
+	}
+	select {
+	case old := <-l.waiting:
+		f.DroppedBefore += old.DroppedBefore + 1
+		l.stats.Drop(DropOverrun)
+		l.frames <- old
+	default: // the networks took it in between
+	}
+	l.waiting <- f // the buffer is empty and this is the only writer
+	return true
+}
+
+// networks relights and segments. Each pass takes a frame or a change.
+func (l *Loop) networks() {
+	clock := l.stats.thread(l.opts.CPUClock)
+	defer clock.end()
+	for {
+		select {
+		case c := <-l.changes:
+			if c.Networks != nil {
+				c.Networks()
+			}
+			l.decided <- packet{change: c}
+		case f, ok := <-l.waiting:
+			if !ok {
+				return
+			}
+			if p, ok := l.infer(clock, f); ok {
+				l.decided <- p
+			}
+		}
+	}
+}
+
+// infer takes one frame through the relighter and the networks.
+func (l *Loop) infer(clock *threadClock, f *frame.Frame) (packet, bool) {
+	p := packet{src: f, logits: <-l.logits}
+	clock.start()
+	scratch := <-l.frames
+	shown, err := l.stages.Relight.Plan(scratch, f)
+	if err != nil {
+		l.frames <- scratch
+		return l.refuse(p, DropRelight, "relight", err)
+	}
+	if shown == f {
+		l.frames <- scratch
+	} else {
+		p.shown = shown
+	}
+	clock.stop(StageRelight)
+	clock.start()
+	if err := l.stages.Infer.Infer(p.logits, shown); err != nil {
+		return l.refuse(p, DropInfer, "networks", err)
+	}
+	clock.stop(StageInfer)
+	l.opts.Health.Clear(l.partNetworks)
+	if l.opts.KeepRelit && shown.Relight == frame.RelightNetwork {
+		p.relit = <-l.frames
+		if err := l.stages.Infer.(Relit).Relit(p.relit); err != nil {
+			return l.refuse(p, DropInfer, "relit picture", err)
+		}
+	}
+	return p, true
+}
+
+// refuse counts a frame that a stage could not take and gives back its buffers.
+func (l *Loop) refuse(p packet, why Drop, stage string, err error) (packet, bool) {
+	l.stats.Drop(why)
+	l.opts.Health.Set(l.partNetworks, stage+": "+err.Error())
+	l.opts.Health.Log(l.partNetworks, fmt.Errorf("%s: frame %d refused: %w", stage, p.src.Seq, err))
+	l.release(p)
+	return packet{}, false
+}
+
+func (l *Loop) release(p packet) {
+	for _, f := range [...]*frame.Frame{p.src, p.shown, p.relit} {
+		if f != nil {
+			l.frames <- f
+		}
+	}
+	if p.logits != nil {
+		l.logits <- p.logits
+	}
+}
+
+// send decides, encodes and publishes until the networks have ended.
+func (l *Loop) send(ctx context.Context) error {
+	clock := l.stats.thread(l.opts.CPUClock)
+	defer clock.end()
+	var mask frame.Mask
+	var payload []byte
+	for p := range l.decided {
+		if p.change != nil {
+			if p.change.Send != nil {
+				p.change.Send()
+			}
+			close(p.change.applied)
+			continue
+		}
+		var err error
+		payload, err = l.sendOne(ctx, clock, &mask, payload, p)
+		l.release(p)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Loop) sendOne(ctx context.Context, clock *threadClock, m *frame.Mask, buf []byte, p packet) ([]byte, error) {
+	clock.start()
+	if err := l.stages.Decide.Decide(m, p.logits); err != nil {
+		l.drop(DropDecide, "decide", err)
+		return buf, nil
+	}
+	clock.stop(StageDecide)
+	l.stats.mask(m)
+	clock.start()
+	out, err := l.stages.Encode.Append(buf[:0], m)
+	if err != nil {
+		l.drop(DropEncode, "encode", err)
+		return buf, nil
+	}
+	clock.stop(StageEncode)
+	clock.start()
+	if err := l.stages.Publish.Publish(ctx, m, out); err != nil {
+		l.drop(DropPublish, "publish", err)
+		if l.opts.Policy == Lossless {
+			return out, fmt.Errorf("publish: frame %d: %w", m.Seq, err)
+		}
+		return out, nil
+	}
+	clock.stop(StagePublish)
+	l.stats.published(m, len(out))
+	if l.stages.Tap != nil {
+		shown := p.shown
+		if p.relit != nil {
+			shown = p.relit
+		}
+		if err := l.stages.Tap.See(p.src, shown, m); err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+func (l *Loop) drop(why Drop, stage string, err error) {
+	l.stats.Drop(why)
+	l.opts.Health.Log(stage, err)
+}
+
+func partName(camera, part string) string {
+	if camera == "" {
+		return part
+	}
+	return "camera " + camera + " " + part
+}
+
+// faultPause keeps a source that fails at once from spinning: nothing at the
+// first fault, then 10 ms doubling up to a second.
+func faultPause(n int) time.Duration {
+	if n <= 1 {
+		return 0
+	}
+	return min(10*time.Millisecond<<min(n-2, 10), time.Second)
+}
+
+// pause waits for d; it is false when ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

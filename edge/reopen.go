@@ -1,0 +1,135 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"nightseg/edge/frame"
+)
+
+// SourceCloser is a Source that holds a device or a process.
+type SourceCloser interface {
+	Source
+	Close() error
+}
+
+// Watcher looks at the delivered frames for a camera that repeats its last
+// picture.
+type Watcher interface {
+	Frozen(f *frame.Frame) bool
+}
+
+// Limits of the ladder that brings a dead camera back.
+const (
+	reopenAfterFaults = 10
+	reopenAfterFrozen = 5 * time.Second
+	reopenPauseMin    = 100 * time.Millisecond
+	reopenPauseMax    = 5 * time.Second
+)
+
+// Reopener keeps a live source alive: it opens it at the first Next, again
+// after it ended, after ten faults in a row, or after five seconds of a frozen
+// picture, with growing pauses. Its Next never returns io.EOF, and counts Seq
+// over all openings. The caller closes it after the loop has ended.
+type Reopener struct {
+	open   func(ctx context.Context) (SourceCloser, error)
+	watch  Watcher
+	health *Health
+	part   string
+
+	src    SourceCloser
+	seq    uint64
+	faults int
+	wait   time.Duration
+	frozen time.Duration // Mono since when the picture is frozen, 0 when it is not
+}
+
+// NewReopener makes a Reopener for the named camera. watch may be nil.
+func NewReopener(camera string, open func(context.Context) (SourceCloser, error), w Watcher, h *Health) *Reopener {
+	return &Reopener{open: open, watch: w, health: h, part: partName(camera, "camera")}
+}
+
+// Next implements Source.
+func (r *Reopener) Next(ctx context.Context, dst *frame.Frame) error {
+	if r.src == nil {
+		if err := r.reopen(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.src.Next(ctx, dst); err != nil {
+		return r.fault(ctx, err)
+	}
+	r.faults, r.wait = 0, 0
+	dst.Seq = r.seq
+	r.seq++
+	r.look(dst)
+	return nil
+}
+
+func (r *Reopener) reopen(ctx context.Context) error {
+	if !pause(ctx, r.wait) {
+		return ctx.Err()
+	}
+	r.wait = min(max(2*r.wait, reopenPauseMin), reopenPauseMax)
+	src, err := r.open(ctx)
+	if err != nil {
+		r.health.Set(r.part, err.Error())
+		return fmt.Errorf("open: %w", err)
+	}
+	r.src, r.faults, r.frozen = src, 0, 0
+	return nil
+}
+
+func (r *Reopener) fault(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	r.faults++
+	ended := errors.Is(err, io.EOF)
+	if ended {
+		err = errors.New("the source ended; it will be opened again")
+	}
+	if ended || r.faults >= reopenAfterFaults {
+		r.health.Set(r.part, err.Error())
+		r.shut()
+	}
+	return err
+}
+
+// look marks frames of a frozen camera and gives it up after a while.
+func (r *Reopener) look(f *frame.Frame) {
+	if r.watch == nil || !r.watch.Frozen(f) {
+		r.frozen = 0
+		r.health.Clear(r.part)
+		return
+	}
+	f.Flags |= frame.FlagFrozen
+	if r.frozen == 0 {
+		r.frozen = f.Mono
+	}
+	r.health.Set(r.part, "the camera repeats its last picture")
+	if f.Mono-r.frozen >= reopenAfterFrozen {
+		r.shut()
+	}
+}
+
+func (r *Reopener) shut() {
+	if err := r.src.Close(); err != nil {
+		r.health.Log(r.part, fmt.Errorf("close: %w", err))
+	}
+	r.src = nil
+}
+
+// Close closes the source that is open, if any. It may be called twice, and
+// not while Next runs.
+func (r *Reopener) Close() error {
+	if r.src == nil {
+		return nil
+	}
+	err := r.src.Close()
+	r.src = nil
+	return err
+}

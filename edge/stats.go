@@ -1,0 +1,265 @@
+package edge
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"nightseg/edge/frame"
+)
+
+// Stage names a part of the loop whose time is measured.
+type Stage uint8
+
+// The stages. StageTotal is from capture to the hand-over to the broker.
+const (
+	StageCapture Stage = iota
+	StageRelight
+	StageInfer
+	StageDecide
+	StageEncode
+	StagePublish
+	StageTotal
+	stageCount
+)
+
+var stageNames = [stageCount]string{"capture", "relight", "networks", "decide", "encode", "publish", "total"}
+
+// String returns the stage's name in reports.
+func (s Stage) String() string { return stageNames[s] }
+
+// Drop is a reason for which a frame got no mask, or a mask was not sent.
+type Drop uint8
+
+// The reasons.
+const (
+	DropSource  Drop = iota // the source could not deliver it
+	DropOverrun             // the networks were busy and a newer one came
+	DropRelight             // relighting refused it
+	DropInfer               // the networks refused it, or their output was not finite
+	DropDecide              // the decision failed
+	DropEncode              // the message could not be made
+	DropPublish             // the publisher refused it
+	dropCount
+)
+
+var dropNames = [dropCount]string{"source", "overrun", "relight", "networks", "decide", "encode", "publish"}
+
+// String returns the reason's name in reports.
+func (d Drop) String() string { return dropNames[d] }
+
+// Rows of a mask that are counted for the class shares: each eighth.
+const shareRows = 8
+
+// Recorder counts what happens in a loop. All methods may be called from any
+// goroutine; recording allocates nothing.
+type Recorder struct {
+	captured atomic.Uint64
+	masks    atomic.Uint64
+	bytes    atomic.Uint64
+	drops    [dropCount]atomic.Uint64
+	cpu      [stageCount]atomic.Int64 // nanoseconds of thread time
+	whole    [stageCount]histogram
+	interval [stageCount]histogram
+	first    atomic.Int64 // Mono of the first mask sent
+	last     atomic.Int64
+
+	mu      sync.Mutex
+	classes [256]uint64
+	pixels  uint64
+	luma    float64
+	gain    float64
+	lumaN   uint64
+	since   time.Duration
+	sent    uint64 // masks at the last Interval
+}
+
+// NewRecorder returns an empty recorder.
+func NewRecorder() *Recorder { return &Recorder{since: frame.Mono()} }
+
+// Drop counts a lost frame.
+func (r *Recorder) Drop(why Drop) { r.drops[why].Add(1) }
+
+func (r *Recorder) time(s Stage, d time.Duration) {
+	r.whole[s].add(d)
+	r.interval[s].add(d)
+}
+
+// mask counts the classes, the luma and the gain of a decided frame.
+func (r *Recorder) mask(m *frame.Mask) {
+	var c [256]uint32
+	for y := 0; y < m.H; y += shareRows {
+		for _, k := range m.Class[y*m.W : (y+1)*m.W] {
+			c[k]++
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for k, n := range c {
+		r.classes[k] += uint64(n)
+	}
+	r.pixels += uint64((m.H + shareRows - 1) / shareRows * m.W)
+	r.luma += float64(m.Luma)
+	r.gain += float64(m.Gain)
+	r.lumaN++
+}
+
+func (r *Recorder) published(m *frame.Mask, n int) {
+	now := frame.Mono()
+	r.masks.Add(1)
+	r.bytes.Add(uint64(n))
+	r.time(StageTotal, now-m.Mono)
+	r.first.CompareAndSwap(0, int64(now))
+	r.last.Store(int64(now))
+}
+
+// Totals are the counts of a whole run.
+type Totals struct {
+	Captured  uint64               `json:"captured"`
+	Masks     uint64               `json:"masks"`
+	Drops     map[string]uint64    `json:"drops"`
+	MaskBytes uint64               `json:"mask_bytes"`
+	Stages    map[string]Quantiles `json:"stages_ms"`
+	CoreMs    map[string]float64   `json:"core_ms,omitempty"` // mean thread time per frame and stage
+	First     time.Duration        `json:"-"`                 // Mono of the first mask sent, 0 when none was
+	Last      time.Duration        `json:"-"`
+}
+
+// Dropped is the sum of all drops.
+func (t *Totals) Dropped() uint64 {
+	var n uint64
+	for _, v := range t.Drops {
+		n += v
+	}
+	return n
+}
+
+// Totals returns the counts since the start.
+func (r *Recorder) Totals() Totals {
+	t := Totals{
+		Captured:  r.captured.Load(),
+		Masks:     r.masks.Load(),
+		MaskBytes: r.bytes.Load(),
+		Drops:     r.dropMap(),
+		Stages:    map[string]Quantiles{},
+		First:     time.Duration(r.first.Load()),
+		Last:      time.Duration(r.last.Load()),
+	}
+	for s := range stageCount {
+		t.Stages[s.String()] = r.whole[s].quantiles(false)
+		if ns := r.cpu[s].Load(); ns > 0 && t.Masks > 0 {
+			if t.CoreMs == nil {
+				t.CoreMs = map[string]float64{}
+			}
+			t.CoreMs[s.String()] = float64(ns) / float64(t.Masks) / 1e6
+		}
+	}
+	return t
+}
+
+func (r *Recorder) dropMap() map[string]uint64 {
+	m := make(map[string]uint64, dropCount)
+	for d := range dropCount {
+		m[d.String()] = r.drops[d].Load()
+	}
+	return m
+}
+
+// Report is what is published each second under cam/<id>/stats. Shares are
+// taken from each eighth row of the masks; times are in milliseconds.
+type Report struct {
+	FPS         float64              `json:"fps"`
+	Captured    uint64               `json:"captured"`
+	Masks       uint64               `json:"masks"`
+	MaskBytes   uint64               `json:"mask_bytes"`
+	Drops       map[string]uint64    `json:"drops"`
+	Stages      map[string]Quantiles `json:"stages_ms"`
+	ClassShares []float64            `json:"class_shares"`
+	Unknown     float64              `json:"unknown_share"`
+	Luma        float64              `json:"mean_luma"`
+	Gain        float64              `json:"relight_gain"`
+	Seconds     float64              `json:"seconds"`
+}
+
+// Interval returns the rates and times since the last call (counts are since
+// the start) with the shares of the first classes classes.
+func (r *Recorder) Interval(classes int) Report {
+	now := frame.Mono()
+	rep := Report{
+		Captured:    r.captured.Load(),
+		Masks:       r.masks.Load(),
+		MaskBytes:   r.bytes.Load(),
+		Drops:       r.dropMap(),
+		Stages:      make(map[string]Quantiles, stageCount),
+		ClassShares: make([]float64, classes),
+	}
+	for s := range stageCount {
+		rep.Stages[s.String()] = r.interval[s].quantiles(true)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rep.Seconds = (now - r.since).Seconds()
+	if rep.Seconds > 0 {
+		rep.FPS = float64(rep.Masks-r.sent) / rep.Seconds
+	}
+	r.since, r.sent = now, rep.Masks
+	if r.pixels > 0 {
+		for k := range rep.ClassShares {
+			rep.ClassShares[k] = float64(r.classes[k]) / float64(r.pixels)
+		}
+		rep.Unknown = float64(r.classes[frame.Unknown]) / float64(r.pixels)
+	}
+	if r.lumaN > 0 {
+		rep.Luma = r.luma / float64(r.lumaN)
+		rep.Gain = r.gain / float64(r.lumaN)
+	}
+	r.classes, r.pixels, r.luma, r.gain, r.lumaN = [256]uint64{}, 0, 0, 0, 0
+	return rep
+}
+
+// threadClock times the stages of one goroutine on the wall clock and, when
+// asked to, in CPU time of its thread, to which it is then locked.
+type threadClock struct {
+	r       *Recorder
+	cpu     bool
+	wall    time.Duration
+	started int64
+}
+
+func (r *Recorder) thread(cpu bool) *threadClock {
+	if cpu {
+		runtime.LockOSThread()
+	}
+	return &threadClock{r: r, cpu: cpu}
+}
+
+func (c *threadClock) end() {
+	if c.cpu {
+		runtime.UnlockOSThread()
+	}
+}
+
+func (c *threadClock) start() {
+	c.wall = frame.Mono()
+	if c.cpu {
+		c.started = threadTime()
+	}
+}
+
+func (c *threadClock) stop(s Stage) {
+	c.r.time(s, frame.Mono()-c.wall)
+	if c.cpu {
+		c.r.cpu[s].Add(threadTime() - c.started)
+	}
+}
+
+func threadTime() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
+		return 0
+	}
+	return ts.Nano()
+}
