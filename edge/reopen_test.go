@@ -1,0 +1,115 @@
+package edge_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"nightseg/edge"
+	"nightseg/edge/frame"
+)
+
+type camera struct {
+	source
+	closed int
+}
+
+func (c *camera) Close() error { c.closed++; return nil }
+
+type watcher struct{ frozen bool }
+
+func (s *watcher) Frozen(*frame.Frame) bool { return s.frozen }
+
+func TestReopenerBringsACameraBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := edge.NewHealth(nil)
+		opened, refuse := 0, 2
+		var cams []*camera
+		r := edge.NewReopener("front", func(context.Context) (edge.SourceCloser, error) {
+			opened++
+			if refuse > 0 {
+				refuse--
+				return nil, errors.New("no such device")
+			}
+			c := &camera{source: source{n: 3, period: 10 * time.Millisecond}}
+			cams = append(cams, c)
+			return c, nil
+		}, nil, h)
+		var f frame.Frame
+		var seqs []uint64
+		for range 12 {
+			if err := r.Next(t.Context(), &f); err == nil {
+				seqs = append(seqs, f.Seq)
+			}
+		}
+		for i, s := range seqs {
+			if s != uint64(i) {
+				t.Errorf("frame %d has Seq %d after a reopening", i, s)
+			}
+		}
+		if len(seqs) < 6 || opened < 4 || cams[0].closed != 1 {
+			t.Errorf("%d frames, opened %d times, first closed %d times", len(seqs), opened, cams[0].closed)
+		}
+		if err := errors.Join(r.Close(), r.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestReopenerPausesGrow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opened := 0
+		r := edge.NewReopener("front", func(context.Context) (edge.SourceCloser, error) {
+			opened++
+			return nil, errors.New("no such device")
+		}, nil, edge.NewHealth(nil))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var f frame.Frame
+		for ctx.Err() == nil {
+			if err := r.Next(ctx, &f); err == nil {
+				t.Fatal("a frame from a device that does not exist")
+			}
+		}
+		if opened < 10 || opened > 30 {
+			t.Errorf("opened %d times within a minute", opened)
+		}
+	})
+}
+
+func TestReopenerGivesAFrozenCameraUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := edge.NewHealth(nil)
+		opened := 0
+		w := &watcher{}
+		r := edge.NewReopener("front", func(context.Context) (edge.SourceCloser, error) {
+			opened++
+			return &camera{source: source{n: 1 << 20, period: 50 * time.Millisecond}}, nil
+		}, w, h)
+		var f frame.Frame
+		next := func(n int) {
+			for range n {
+				if err := r.Next(t.Context(), &f); err != nil {
+					t.Fatal(err)
+				}
+				f.Mono = 0
+			}
+		}
+		next(3)
+		w.frozen = true
+		next(1)
+		if bad, _ := h.State(); !bad || f.Flags&frame.FlagFrozen == 0 {
+			t.Error("a frozen picture is not told")
+		}
+		w.frozen = false
+		next(1)
+		if bad, reason := h.State(); bad {
+			t.Errorf("still degraded: %s", reason)
+		}
+		if opened != 1 {
+			t.Errorf("opened %d times", opened)
+		}
+	})
+}
