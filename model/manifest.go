@@ -230,8 +230,8 @@ func (m *Manifest) checkGraphs() error {
 			err = fmt.Errorf("graphs.%s.input: %s %s; a graph takes uint8 NHWC or float32 NCHW",
 				name, g.Input.Type, g.Input.Layout)
 		}
-		if _, ok := g.Files[FP32]; !ok && name == "segment" && len(g.Files) == 0 {
-			err = fmt.Errorf("graphs.%s.files: no file", name)
+		if name == "relight" && !picture {
+			err = errors.New("graphs.relight.input: a relight network takes the picture itself, uint8 NHWC")
 		}
 	})
 	if r := m.Graphs.Relight; err == nil && r != nil && m.Graphs.Segment.Input.Type != "float32" &&
