@@ -1,0 +1,143 @@
+package settings
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Schema returns the JSON Schema (draft 2020-12) of the settings file, made from
+// the tree itself, with the factory settings as defaults.
+func Schema() []byte {
+	d := Default()
+	s := schemaOf(reflectOf(&d), "", "")
+	s["title"] = "nightseg settings"
+	return withDraft(s)
+}
+
+// DesiredSchema returns the JSON Schema of the document at config/desired.
+func DesiredSchema() []byte {
+	d := liveDocument{Live: Default().live()}
+	s := schemaOf(reflectOf(&d.Live), "", "")
+	s["title"] = "nightseg desired settings"
+	properties, _ := s["properties"].(map[string]any)
+	properties["version"] = map[string]any{
+		"type": "integer", "minimum": 1, "description": "rises with every change of the document",
+	}
+	s["required"] = []string{"version"}
+	return withDraft(s)
+}
+
+func withDraft(s map[string]any) []byte {
+	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(s); err != nil { // cannot be: maps of texts and numbers
+		return []byte("{}")
+	}
+	return b.Bytes()
+}
+
+func schemaOf(v reflect.Value, tag reflect.StructTag, at string) map[string]any {
+	s := map[string]any{}
+	switch {
+	case v.Type() == reflect.TypeFor[Duration]():
+		s["type"] = "string"
+		// The range of a duration cannot be said in the schema; it is in the text.
+		s["pattern"] = `^([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)([0-9.]+(ns|us|µs|μs|ms|s|m|h))*$`
+		s["default"] = time.Duration(v.Int()).String()
+	case v.Kind() == reflect.Struct:
+		return structSchema(v, at)
+	case v.Kind() == reflect.Slice:
+		entry := reflect.New(v.Type().Elem()).Elem()
+		s["type"], s["items"] = "array", schemaOf(entry, "", at)
+		limits(s, tag, "minItems", "maxItems")
+		if items, ok := s["items"].(map[string]any); ok {
+			items["required"] = []string{"id", "source"}
+		}
+	case v.Kind() == reflect.Pointer:
+		s = schemaOf(reflect.New(v.Type().Elem()).Elem(), tag, at)
+		s["type"], s["default"] = []any{s["type"], "null"}, nil
+	default:
+		scalarSchema(s, v, tag)
+	}
+	if tag.Get("pattern") == "id" {
+		s["pattern"] = "^[A-Za-z0-9_-]{1,64}$"
+	}
+	return s
+}
+
+func structSchema(v reflect.Value, at string) map[string]any {
+	properties := map[string]any{}
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		name := join(at, f.Tag.Get("json"))
+		p := schemaOf(v.Field(i), f.Tag, name)
+		p["description"] = describe(name, f.Tag)
+		properties[f.Tag.Get("json")] = p
+	}
+	return map[string]any{"type": "object", "additionalProperties": false, "properties": properties}
+}
+
+func scalarSchema(s map[string]any, v reflect.Value, tag reflect.StructTag) {
+	s["default"] = v.Interface()
+	if s["default"] == "" {
+		delete(s, "default")
+	}
+	switch v.Kind() {
+	case reflect.String:
+		s["type"] = "string"
+	case reflect.Bool:
+		s["type"] = "boolean"
+	case reflect.Int, reflect.Int64:
+		s["type"] = "integer"
+	default:
+		s["type"] = "number"
+	}
+	limits(s, tag, "minimum", "maximum")
+	if values := tag.Get("enum"); values != "" {
+		var list []any
+		for e := range strings.SplitSeq(values, ",") {
+			if i, err := strconv.Atoi(e); err == nil && v.CanInt() {
+				list = append(list, i)
+			} else {
+				list = append(list, e)
+			}
+		}
+		s["enum"] = list
+		if !oneOf(show(v.Interface()), values) {
+			delete(s, "default") // a camera of a list has no default
+		}
+	}
+}
+
+func limits(s map[string]any, tag reflect.StructTag, lowest, highest string) {
+	if lo, ok := bound(tag, "min"); ok {
+		s[lowest] = lo
+	}
+	if hi, ok := bound(tag, "max"); ok {
+		s[highest] = hi
+	}
+}
+
+// describe says what a key means, with its unit, and the range of a duration.
+func describe(name string, tag reflect.StructTag) string {
+	s := help[name]
+	if u := tag.Get("unit"); u != "" {
+		s += " (" + u + ")"
+	}
+	return s
+}
+
+// join makes the name of a key as in help: broker.url, cameras.id.
+func join(group, key string) string {
+	if group == "" {
+		return key
+	}
+	return group + "." + key
+}

@@ -1,0 +1,291 @@
+package settings
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+var update = flag.Bool("update", false, "write the generated files instead of comparing them")
+
+func TestDefaultIsValid(t *testing.T) {
+	if err := Default().Validate(); err != nil {
+		t.Error(err)
+	}
+	got, err := Parse(nil)
+	if err != nil || !reflect.DeepEqual(got, Default()) {
+		t.Errorf("an empty file is not the factory settings: %v", err)
+	}
+}
+
+func TestEveryKeyIsExplained(t *testing.T) {
+	keys := map[string]bool{}
+	var walk func(reflect.Type, string)
+	walk = func(typ reflect.Type, at string) {
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			name := join(at, f.Tag.Get("json"))
+			keys[name] = true
+			if help[name] == "" {
+				t.Errorf("%s has no help", name)
+			}
+			switch {
+			case f.Type.Kind() == reflect.Struct:
+				walk(f.Type, name)
+			case f.Type.Kind() == reflect.Slice:
+				walk(f.Type.Elem(), name)
+			}
+		}
+	}
+	walk(reflect.TypeFor[Settings](), "")
+	for name := range help {
+		if !keys[name] {
+			t.Errorf("help for %s, which is no key", name)
+		}
+	}
+}
+
+// example is what the annotated file in docs shows.
+func example() Settings {
+	s := Default()
+	s.Fleet, s.Device = "demo", "car1"
+	s.Cameras = []Camera{
+		{ID: "front", Source: "v4l2:///dev/video0", Fit: "bundle", Rate: 30},
+		{ID: "rear", Source: "rtsp://192.168.0.20/stream", Fit: "bundle", Rotate: 180},
+	}
+	return s
+}
+
+func TestExampleFile(t *testing.T) {
+	name := filepath.Join("..", "..", "docs", "nightseg.example.yaml")
+	head := "# Settings of nightseg, with every key. Leave out what should stay as it is from the factory.\n" +
+		"# Check a file with: nightseg config check FILE\n" +
+		"# Made by: go test ./edge/settings -run TestExampleFile -update\n"
+	want := append([]byte(head), example().YAML(true)...)
+	if *update {
+		if err := os.WriteFile(name, want, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("docs/nightseg.example.yaml is not what the tree says: run the test with -update")
+	}
+	s, err := Parse(got)
+	if err != nil || !reflect.DeepEqual(s, example()) {
+		t.Errorf("the example does not read back: %v\n%+v", err, s)
+	}
+	if loaded, source, err := Load(name, ""); err != nil || source != FromFile || loaded.Device != "car1" {
+		t.Errorf("Load: %s, %v", source, err)
+	}
+}
+
+func TestYAMLReadsBack(t *testing.T) {
+	std := 0.16
+	s := example()
+	s.Reweight.Std = &std
+	s.Broker = Broker{
+		URL: "mqtts://broker.example:8883", Listen: "127.0.0.1:0", CAFile: "a: b # c.pem", ClientID: "\"x\"\\é",
+		UsernameFile: "yes", PasswordFile: "- no", KeepAlive: Duration(1500 * time.Millisecond),
+	}
+	s.Threshold, s.StateDir, s.Bundle = 0.25, "C:\\x y", "true"
+	for _, notes := range []bool{false, true} {
+		got, err := Parse(s.YAML(notes))
+		if err != nil {
+			t.Fatalf("notes %v: %v\n%s", notes, err, s.YAML(notes))
+		}
+		if !reflect.DeepEqual(got, s) {
+			t.Errorf("notes %v: got %+v\nwant %+v", notes, got, s)
+		}
+	}
+}
+
+func TestParseSaysWhatIsWrong(t *testing.T) {
+	tests := []struct{ name, yaml, want string }{
+		{"near key", "relight:\n  gaet: dark\n", `line 2: relight.gaet: unknown key; did you mean "gate"?`},
+		{"near key at the top", "fleett: x\n", `line 1: fleett: unknown key; did you mean "fleet"?`},
+		{"key of another group", "std: 0.1\n", `line 1: std: unknown key; did you mean reweight.std?`},
+		{"key of the document", "relight:\n  codec: png\n", "line 2: relight.codec: unknown key; " +
+			"did you mean the key codec of the document itself?"},
+		{"strange key", "relight:\n  zzzzzz: 1\n", "line 2: relight.zzzzzz: unknown key; " +
+			"known keys: mode, gate, dark, bright"},
+		{"near value", "\n\ncodec: pgn\n",
+			`line 3: codec: no such value: "pgn"; allowed: png, rle-zstd; did you mean "png"?`},
+		{"range", "threshold: 1.5\n", `line 1: threshold: out of range: "1.5"; allowed: 0 to 0.999`},
+		{"range with unit", "relight: {dark: -1}\n",
+			`relight.dark: out of range: "-1"; allowed: 0 to 255 mean luma`},
+		{"not a number", "threshold: high\n", `threshold: not a number: "high"; allowed: 0 to 0.999`},
+		{"infinite", "threshold: .inf\n", `threshold: not a number: ".inf"`},
+		{"whole number", "publish:\n  queue: 2.5\n", `line 2: publish.queue: not a whole number: "2.5"`},
+		{"no bool", "broker:\n  allow_remote: yes\n",
+			`broker.allow_remote: not true or false but a text: "yes"; allowed: true, false`},
+		{"number for a text", "fleet: 7\n",
+			`fleet: not a text but a number: "7"; allowed: 1 to 64 of A-Z a-z 0-9 _ -; put it in quotes`},
+		{"duration", "stats: {interval: 5}\n", `stats.interval: no duration: "5"; allowed: 100ms to 1m; ` +
+			"write a number with a unit, like 5s or 250ms"},
+		{"duration range", "stats: {interval: 2h}\n",
+			`stats.interval: out of range: "2h0m0s"; allowed: 100ms to 1m`},
+		{"rotate", "cameras: [{id: a, source: b, rotate: 45}]\n",
+			`cameras[0].rotate: no such value: "45"; allowed: 0, 90, 180, 270`},
+		{"id", "device: a/b\n", `device: no id: "a/b"; allowed: 1 to 64 of A-Z a-z 0-9 _ -`},
+		{"no list", "cameras: 3\n",
+			`cameras: not a list but a number: "3"; allowed: a list; begin each entry with a dash`},
+		{"no camera", "cameras: []\n", `cameras: wrong number of entries: "0"; allowed: 1 to 16 entries`},
+		{"camera without source", "cameras:\n  - id: a\n",
+			"cameras[0].source: missing; allowed: an URI or a path"},
+		{"two cameras of one id", "cameras:\n  - {id: a, source: x}\n  - {id: a, source: y}\n",
+			`line 3: cameras[1].id: cameras[0] has this id too: "a"`},
+		{"no group", "relight: dark\n",
+			`relight: not a group of keys but a text: "dark"; allowed: the keys mode, gate`},
+		{"twice", "codec: png\ncodec: png\n", "codec"},
+		{"bright below dark", "relight: {dark: 90, bright: 80}\n",
+			`relight.bright: below relight.dark (90): "80"`},
+		{"url", "broker: {url: http://x}\n", `broker.url: no such broker: "http://x"`},
+		{"ca without tls", "broker: {ca_file: x.pem}\n",
+			`broker.ca_file: broker.url is not encrypted: "x.pem"`},
+		{"key without cert", "broker: {url: mqtts://x, key_file: k}\n",
+			"broker.key_file: cert_file and key_file go together"},
+		{"password alone", "broker: {password_file: p}\n",
+			"broker.username_file: needed where password_file is set"},
+		{"no YAML", "a: [1\nb: 2\n", "no YAML"},
+		{"two documents", "codec: png\n---\ncodec: png\n", "more than one document"},
+		{"a list", "- 1\n", "not a group of keys but a list"},
+		{"anchor", "relight: &a {mode: none}\n",
+			"relight: not a group of keys but something that settings do not use"},
+		{"too deep", strings.Repeat("[", 5000), "nested too deeply"},
+		{"too long", "#" + strings.Repeat(" ", maxDocument), "above the limit"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Parse([]byte(tt.yaml))
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got  %v\nwant %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestParseNamesAllErrorsAtOnce(t *testing.T) {
+	_, err := Parse([]byte("codec: gif\nrelight:\n  mode: magic\n  dark: 300\ncolour: red\n"))
+	var errs Errors
+	if !errors.As(err, &errs) {
+		t.Fatalf("got %v", err)
+	}
+	var got []string
+	for i := range errs {
+		got = append(got, errs[i].Pointer)
+	}
+	want := []string{"/codec", "/relight/mode", "/relight/dark", "/colour"}
+	// relight.bright (85) is below dark (300), too: the reader should hear of it.
+	want = append(want[:3:3], append([]string{"/relight/bright"}, want[3:]...)...)
+	sortStrings(got, want)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func sortStrings(lists ...[]string) {
+	for _, l := range lists {
+		for i := range l {
+			for j := i; j > 0 && l[j] < l[j-1]; j-- {
+				l[j], l[j-1] = l[j-1], l[j]
+			}
+		}
+	}
+}
+
+func TestValidateChecksWhatNoFileCanHold(t *testing.T) {
+	s := Default()
+	s.Threshold = math.NaN()
+	s.Relight.Dark = math.NaN()
+	s.Cameras = nil
+	err := s.Validate()
+	wants := []string{"threshold: out of range", "relight.dark: out of range", "cameras: wrong number"}
+	for _, want := range wants {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+func TestHostDevice(t *testing.T) {
+	hosts := map[string]string{"car-1": "car-1", "car.lan": "car-lan", "": "device", "\u00e9": "--"}
+	for in, want := range hosts {
+		if got := hostDevice(func() (string, error) { return in, nil }); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+	long := hostDevice(func() (string, error) { return strings.Repeat("x", 200), nil })
+	if !isID(long) {
+		t.Errorf("%q is no id", long)
+	}
+}
+
+func compileSchema(t *testing.T, text []byte) *jsonschema.Schema {
+	t.Helper()
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("settings.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("settings.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestSchemaAgreesWithParse gives the same documents, JSON being YAML, to both.
+func TestSchemaAgreesWithParse(t *testing.T) {
+	schema := compileSchema(t, Schema())
+	defaults, err := json.Marshal(Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	camera := func(s string) string { return `{"cameras":[{"id":"a","source":"b",` + s + `}]}` }
+	tests := map[string]bool{
+		string(defaults): true, `{}`: true,
+		`{"codec":"png"}`: true, `{"codec":"gif"}`: false, `{"kodec":"png"}`: false,
+		`{"threshold":0.999}`: true, `{"threshold":1}`: false,
+		`{"threshold":-0.1}`: false, `{"threshold":"0"}`: false,
+		`{"reweight":{"std":null}}`: true, `{"reweight":{"std":0.16}}`: true, `{"reweight":{"std":2}}`: false,
+		`{"publish":{"queue":0}}`: false, `{"publish":{"queue":1024}}`: true, `{"publish":{"qos":2}}`: false,
+		`{"device":"a b"}`: false, `{"device":"a-b"}`: true, `{"fleet":7}`: false,
+		`{"stats":{"interval":"2s"}}`: true, `{"stats":{"interval":"2"}}`: false, `{"stats":{"interval":2}}`: false,
+		camera(`"rotate":90`): true, camera(`"rotate":91`): false, camera(`"flip_h":1`): false,
+		camera(`"fit":"crop"`): true, camera(`"fit":""`): false,
+		`{"cameras":[]}`: false, `{"cameras":[{"id":"a"}]}`: false, `{"broker":{"allow_remote":true}}`: true,
+	}
+	for text, want := range tests {
+		doc, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := schema.Validate(doc) == nil; got != want {
+			t.Errorf("schema says %v to %s", got, text)
+		}
+		_, err = Parse([]byte(text))
+		if got := err == nil; got != want {
+			t.Errorf("Parse says %v to %s: %v", got, text, err)
+		}
+	}
+}
