@@ -72,7 +72,8 @@ func (e *Engine) profileEvents(src *source, p plan) ([]event, error) {
 	if err != nil {
 		return nil, fmt.Errorf("profile: %w", err)
 	}
-	err = errors.Join(s.Run(), s.Destroy()) // the profile is written when the session ends
+	err = s.Run()
+	keepSignalStack(func() { err = errors.Join(err, s.Destroy()) }) // the profile is written now
 	if err != nil {
 		return nil, fmt.Errorf("profile: %w", err)
 	}

@@ -30,7 +30,7 @@ func (s *session) run() error {
 
 func (s *session) close() {
 	if s != nil && s.s != nil {
-		_ = s.s.Destroy() // always nil in this binding
+		keepSignalStack(func() { _ = s.s.Destroy() }) // always nil in this binding
 		s.s = nil
 	}
 }
@@ -126,7 +126,12 @@ func (e *Engine) open(src *source, p plan) (*session, error) {
 }
 
 // create makes a session; a profile prefix makes it write what each node did.
-func (e *Engine) create(src *source, p plan, profile string) (*onnx.AdvancedSession, error) {
+func (e *Engine) create(src *source, p plan, profile string) (s *onnx.AdvancedSession, err error) {
+	keepSignalStack(func() { s, err = e.createHere(src, p, profile) })
+	return s, err
+}
+
+func (e *Engine) createHere(src *source, p plan, profile string) (*onnx.AdvancedSession, error) {
 	opts, err := onnx.NewSessionOptions()
 	if err != nil {
 		return nil, err
