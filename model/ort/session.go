@@ -109,6 +109,9 @@ func (e *Engine) open(src *source, p plan) (*session, error) {
 		if s.share, err = e.profile(src, p, net.Nodes); err != nil {
 			return nil, err
 		}
+		if s.share[p.first()] == 0 {
+			return nil, fmt.Errorf("provider %s takes no node of %s", p.first(), src.path)
+		}
 	}
 	if s.s, err = e.create(src, p, ""); err == nil {
 		return s, nil
