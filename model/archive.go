@@ -83,53 +83,62 @@ func (b *Bundle) writeTar(w *tar.Writer) error {
 }
 
 // unpackCached unpacks an archive into a folder of the cache that is named by
-// the archive's hash, once, and returns the folder.
-func unpackCached(name, cacheDir string) (string, error) {
+// the archive's hash, and returns the folder; fresh is false when it was there.
+func unpackCached(name, cacheDir string) (dir string, fresh bool, err error) {
 	bad := func(problem string, err error) error {
-		return &FileError{File: name, Problem: problem, Err: err,
-			Remedy: "a bundle is a directory with " + ManifestName + ", or a .tar.zst file that `nightseg bundle pack` wrote"}
+		return &FileError{
+			File: name, Problem: problem, Err: err, Remedy: "a bundle is a directory with " + ManifestName +
+				", or a .tar.zst file that `nightseg bundle pack` wrote",
+		}
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return "", bad("cannot be read", bareError(err))
+		return "", false, bad("cannot be read", bareError(err))
 	}
 	defer f.Close() //nolint:errcheck // only read from
 	magic := make([]byte, len(zstdMagic))
 	if _, err := io.ReadFull(f, magic); err != nil || !bytes.Equal(magic, zstdMagic) {
-		return "", bad("is neither a bundle directory nor a .tar.zst file", nil)
+		return "", false, bad("is neither a bundle directory nor a .tar.zst file", nil)
 	}
 	hash := sha256.New()
-	hash.Write(magic)
-	if _, err := io.Copy(hash, f); err != nil {
-		return "", bad("cannot be read", bareError(err))
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return "", false, bad("cannot be read", bareError(err))
 	}
-	dest := filepath.Join(cacheDir, "bundles", hex.EncodeToString(hash.Sum(nil)))
-	if _, err := os.Stat(filepath.Join(dest, ManifestName)); err == nil {
-		return dest, nil
+	if _, err := io.Copy(hash, f); err != nil {
+		return "", false, bad("cannot be read", bareError(err))
+	}
+	dir = filepath.Join(cacheDir, "bundles", hex.EncodeToString(hash.Sum(nil)))
+	if _, err := os.Stat(filepath.Join(dir, ManifestName)); err == nil {
+		return dir, false, nil
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return "", bad("cannot be read", bareError(err))
+		return "", false, bad("cannot be read", bareError(err))
 	}
-	if err := os.MkdirAll(filepath.Dir(dest), 0o755); err != nil {
-		return "", fmt.Errorf("bundle cache: %w", err)
-	}
-	part, err := os.MkdirTemp(filepath.Dir(dest), ".part-*")
+	part, err := unpackBeside(f, dir)
 	if err != nil {
-		return "", fmt.Errorf("bundle cache: %w", err)
+		return "", false, bad("cannot be unpacked into "+filepath.Dir(dir), err)
 	}
-	defer os.RemoveAll(part) //nolint:errcheck // gone after the rename
-	if err := unpack(f, part); err != nil {
-		return "", bad("cannot be unpacked", err)
-	}
-	if err := os.Chmod(part, 0o755); err != nil {
-		return "", fmt.Errorf("bundle cache: %w", err)
-	}
-	if err := os.Rename(part, dest); err != nil {
-		if _, e := os.Stat(filepath.Join(dest, ManifestName)); e != nil { // not another process that was first
-			return "", fmt.Errorf("bundle cache: %w", err)
+	if err := os.Rename(part, dir); err != nil {
+		_ = os.RemoveAll(part)                                           // ours, and of no use now
+		if _, e := os.Stat(filepath.Join(dir, ManifestName)); e != nil { // not another process that was first
+			return "", false, fmt.Errorf("bundle cache: %w", err)
 		}
 	}
-	return dest, nil
+	return dir, true, nil
+}
+
+// unpackBeside unpacks a stream into a new folder beside dir.
+func unpackBeside(r io.Reader, dir string) (part string, err error) {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return "", err
+	}
+	if part, err = os.MkdirTemp(filepath.Dir(dir), ".part-*"); err != nil {
+		return "", err
+	}
+	if err = errors.Join(unpack(r, part), os.Chmod(part, 0o755)); err != nil {
+		return "", errors.Join(err, os.RemoveAll(part))
+	}
+	return part, nil
 }
 
 // unpack writes the regular files of a .tar.zst stream below dir, and refuses

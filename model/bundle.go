@@ -42,15 +42,38 @@ func OpenIn(path, cacheDir string) (*Bundle, error) {
 		}
 		return nil, fmt.Errorf("bundle: %w", err)
 	}
-	dir := path
+	if !st.IsDir() && filepath.Base(path) != ManifestName {
+		return openArchive(path, cacheDirOr(cacheDir))
+	}
+	b := &Bundle{Dir: path, Path: path}
 	if !st.IsDir() {
-		if filepath.Base(path) == ManifestName {
-			dir = filepath.Dir(path)
-		} else if dir, err = unpackCached(path, cacheDirOr(cacheDir)); err != nil {
-			return nil, err
-		}
+		b.Dir = filepath.Dir(path)
+	}
+	if err := b.load(); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// openArchive opens a .tar.zst file by way of the cache. Where the unpacked form
+// was damaged in the cache, it is unpacked again.
+func openArchive(path, cacheDir string) (*Bundle, error) {
+	dir, fresh, err := unpackCached(path, cacheDir)
+	if err != nil {
+		return nil, err
 	}
 	b := &Bundle{Dir: dir, Path: path}
+	err = b.load()
+	if err == nil {
+		return b, nil
+	}
+	if e := os.RemoveAll(dir); e != nil || fresh {
+		return nil, errors.Join(err, e)
+	}
+	if dir, _, err = unpackCached(path, cacheDir); err != nil {
+		return nil, err
+	}
+	b = &Bundle{Dir: dir, Path: path}
 	if err := b.load(); err != nil {
 		return nil, err
 	}

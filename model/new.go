@@ -1,0 +1,248 @@
+package model
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"image"
+	"image/png"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"nightseg/edge/frame"
+)
+
+// NewOptions say how a user's own segmentation network becomes a bundle.
+type NewOptions struct {
+	Out     string // directory to make; it must not be there yet
+	ONNX    string // the network: one picture in, logits out
+	Classes string // text file with a class per line; see ReadClasses
+	// Labels is a folder of label pictures (PNG, a class per pixel, 255 for none) from which the
+	// class shares are counted; "" gives every class the same share, with a warning.
+	Labels string
+	// Picture is a PNG or JPEG picture for the golden vectors; "" makes an artificial one.
+	Picture string
+
+	Name, Version, Licence string    // defaults: the network's file name, 0.1.0, "not stated"
+	Shape                  [2]int    // height, width; needed where the network leaves them open
+	Normalise              Normalise // default: ImageNet's mean and deviation; not used for a uint8 input
+	AlignCorners           bool      // the corner rule by which the logits are brought to full size
+	Now                    time.Time // written as the time of creation; default: now
+
+	// Engine opens an engine on the bundle, to make the golden vectors.
+	Engine func(*Bundle) (Engine, error)
+}
+
+// Engine is an Inferer that can be closed.
+type Engine interface {
+	Inferer
+	Close() error
+}
+
+// NewBundle makes a bundle of a user's own network: it finds out inputs, outputs
+// and stride from the file, runs the network once for the golden vectors, writes
+// the bundle into a directory and opens it. The warnings say what was assumed.
+func NewBundle(o NewOptions) (b *Bundle, warnings []string, err error) {
+	b, data, err := describe(&o)
+	if err != nil {
+		return nil, nil, fmt.Errorf("new bundle: %w", err)
+	}
+	if warnings, err = b.fillShares(&o); err != nil {
+		return nil, nil, fmt.Errorf("new bundle: %w", err)
+	}
+	if err := os.Mkdir(o.Out, 0o755); err != nil {
+		return nil, nil, fmt.Errorf("new bundle: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(o.Out)) // no half bundle stays
+		}
+	}()
+	if err := b.write(&o, data, &warnings); err != nil {
+		return nil, warnings, fmt.Errorf("new bundle: %w", err)
+	}
+	b, err = Open(o.Out)
+	return b, warnings, err
+}
+
+// describe makes the manifest as far as the network and the class list give it.
+func describe(o *NewOptions) (*Bundle, []byte, error) {
+	data, err := readCapped(o.ONNX, maxFile)
+	if err != nil {
+		return nil, nil, &FileError{File: o.ONNX, Problem: "cannot be read", Err: err}
+	}
+	bad := func(problem string, args ...any) error {
+		return &FileError{
+			File: o.ONNX, Problem: fmt.Sprintf(problem, args...), Remedy: "export the network with one picture " +
+				"as input (float32 NCHW, or uint8 NHWC), batch 1, and logits (float32 NCHW) as first output",
+		}
+	}
+	net, err := InspectONNX(data)
+	if err != nil {
+		return nil, nil, bad("is not an ONNX network: %v", err)
+	}
+	if net.External {
+		return nil, nil, bad("keeps weights in other files")
+	}
+	if len(net.Inputs) != 1 || len(net.Outputs) == 0 {
+		return nil, nil, bad("has the inputs [%s] and the outputs [%s]", portNames(net.Inputs), portNames(net.Outputs))
+	}
+	classes, err := ReadClasses(o.Classes)
+	if err != nil {
+		return nil, nil, err
+	}
+	b := &Bundle{Dir: o.Out, Path: o.Out, Manifest: o.defaults(classes)}
+	if err := b.readPorts(&net.Inputs[0], &net.Outputs[0], o, bad); err != nil {
+		return nil, nil, err
+	}
+	return b, data, nil
+}
+
+func (o *NewOptions) defaults(classes []Class) Manifest {
+	base := strings.TrimSuffix(filepath.Base(o.ONNX), filepath.Ext(o.ONNX))
+	or := func(s *string, d string) string {
+		if *s == "" {
+			return d
+		}
+		return *s
+	}
+	if o.Normalise == (Normalise{}) {
+		o.Normalise = Normalise{Mean: [3]float64{0.485, 0.456, 0.406}, Std: [3]float64{0.229, 0.224, 0.225}}
+	}
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
+	return Manifest{
+		Schema: SchemaVersion, Name: or(&o.Name, base), Version: or(&o.Version, "0.1.0"),
+		Created: o.Now.UTC().Truncate(time.Second), Licence: or(&o.Licence, "not stated"),
+		Classes: classes, Unknown: Unknown{Index: frame.Unknown},
+		Resize:    Resize{Filter: "bilinear", Antialias: true, Fit: "stretch"},
+		Normalise: o.Normalise, AlignCorners: o.AlignCorners,
+		Reweight: Reweight{Mode: "probability"}, Temperature: 1,
+		Tolerance: map[string]Tolerance{FP32: {LogitsRelative: 1e-3, MaskAgreement: 0.999}},
+		Card:      Card{IntendedUse: "not stated", Data: "not stated", Limits: "not measured"},
+	}
+}
+
+// readPorts fills in graph, shape and stride from the network's input and output.
+func (b *Bundle) readPorts(in, out *TensorInfo, o *NewOptions, bad func(string, ...any) error) error {
+	layout := "NCHW"
+	ih, iw, ic := 2, 3, 1
+	if in.Type == "uint8" {
+		layout, ih, iw, ic = "NHWC", 1, 2, 3
+	}
+	if (in.Type != "float32" && in.Type != "uint8") || len(in.Shape) != 4 || in.Shape[ic] != 3 || in.Shape[0] > 1 {
+		return bad("has the input %q of %s %v", in.Name, in.Type, in.Shape)
+	}
+	if out.Type != "float32" || len(out.Shape) != 4 {
+		return bad("has the output %q of %s %v, not logits", out.Name, out.Type, out.Shape)
+	}
+	if c := out.Shape[1]; c >= 0 && c != int64(len(b.Classes)) {
+		return bad("gives %d classes, where %s lists %d", c, o.Classes, len(b.Classes))
+	}
+	shape := o.Shape
+	for i, d := range []int64{in.Shape[ih], in.Shape[iw]} {
+		switch {
+		case d > 0 && shape[i] == 0:
+			shape[i] = int(d)
+		case d > 0 && shape[i] != int(d):
+			return bad("takes %v, not the %dx%d that was asked for", in.Shape, o.Shape[1], o.Shape[0])
+		case shape[i] <= 0:
+			return bad("leaves its input size open: state height and width")
+		}
+	}
+	b.Shapes = [][2]int{shape}
+	b.Stride = 1
+	if h, w := out.Shape[2], out.Shape[3]; h > 0 && w > 0 {
+		b.Stride = int(math.Round(float64(shape[0]) / float64(h)))
+		if lh, lw := b.LogitSize(shape[0], shape[1]); int64(lh) != h || int64(lw) != w {
+			return bad("gives logits of %dx%d for an input of %dx%d, which is no whole stride", w, h, shape[1], shape[0])
+		}
+	} else {
+		return bad("leaves its output size open: export it for %dx%d", shape[1], shape[0])
+	}
+	b.Graphs.Segment = &Graph{
+		Input:  Port{Name: in.Name, Type: in.Type, Layout: layout},
+		Output: Port{Name: out.Name, Type: "float32", Layout: "NCHW"},
+	}
+	return nil
+}
+
+// write puts network, golden vectors and manifest into the bundle's directory.
+func (b *Bundle) write(o *NewOptions, network []byte, warnings *[]string) (err error) {
+	files := map[string]File{}
+	b.Graphs.Segment.Files = files
+	if files[FP32], err = b.put("segment.onnx", network); err != nil {
+		return err
+	}
+	picture, made, err := goldenPicture(o.Picture, b.Shapes[0])
+	if err != nil {
+		return err
+	}
+	if made {
+		*warnings = append(*warnings, "the golden picture is an artificial one: give a picture from your camera")
+	}
+	var buf bytes.Buffer
+	if err := png.Encode(&buf, picture); err != nil {
+		return err
+	}
+	if b.Golden.Image, err = b.put("golden/image.png", buf.Bytes()); err != nil {
+		return err
+	}
+	if err := b.writeGolden(o.Engine); err != nil {
+		return err
+	}
+	doc := new(bytes.Buffer)
+	enc := json.NewEncoder(doc)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", " ")
+	if err := enc.Encode(&b.Manifest); err != nil {
+		return err
+	}
+	_, err = b.put(ManifestName, doc.Bytes())
+	return err
+}
+
+// writeGolden runs the network on the golden picture and keeps what it gives.
+func (b *Bundle) writeGolden(open func(*Bundle) (Engine, error)) error {
+	if open == nil {
+		return errors.New("no engine to make the golden vectors with")
+	}
+	e, err := open(b)
+	if err != nil {
+		return err
+	}
+	defer e.Close() //nolint:errcheck // the results are copies
+	in, err := b.GoldenFrame()
+	if err != nil {
+		return err
+	}
+	var l frame.Logits
+	if err := e.Infer(&l, in); err != nil {
+		return err
+	}
+	data := make([]byte, 0, 4*len(l.Data))
+	for _, v := range l.Data {
+		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
+	}
+	mask := image.NewGray(image.Rect(0, 0, l.OutW, l.OutH))
+	copy(mask.Pix, FullSizeArgMax(&l, b.AlignCorners))
+	var buf bytes.Buffer
+	if err := png.Encode(&buf, mask); err != nil {
+		return err
+	}
+	var out GoldenOutput
+	if out.Logits, err = b.put("golden/logits.fp32.bin", data); err != nil {
+		return err
+	}
+	if out.Mask, err = b.put("golden/mask.fp32.png", buf.Bytes()); err != nil {
+		return err
+	}
+	b.Golden.Outputs = map[string]GoldenOutput{FP32: out}
+	return nil
+}
