@@ -50,7 +50,10 @@ func StartBroker(o BrokerOptions) (*Broker, error) {
 	}
 	capabilities := mochi.NewDefaultServerCapabilities()
 	capabilities.MaximumPacketSize = 64 << 20
-	capabilities.MaximumClientWritesPending = 1024
+	// A subscriber that falls behind by more than this loses messages, whatever
+	// their QoS: mochi does not make the publisher wait.
+	capabilities.MaximumClientWritesPending = 32 << 10
+	capabilities.MaximumInflight = 32 << 10
 	s := mochi.New(&mochi.Options{
 		Capabilities:             capabilities,
 		Logger:                   o.Logger,

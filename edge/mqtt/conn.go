@@ -42,23 +42,36 @@ func connect(ctx context.Context, o *Options, tune func(*paho.ClientOptions)) (*
 		})
 	})
 	po.Servers = []*url.URL{u}
+	handshaken := func() bool { return true }
 	po.SetCustomOpenConnectionFn(func(u *url.URL, _ paho.ClientOptions) (net.Conn, error) {
 		var err error
 		if c.link, err = o.dial(ctx, u); err != nil {
 			return nil, err
 		}
+		handshaken = context.AfterFunc(ctx, c.link.abandon)
 		return c.link, nil
 	})
 	c.paho = paho.NewClient(po)
 	token := c.paho.Connect()
-	<-token.Done() // the dial obeys ctx, the handshake its deadline
+	<-token.Done() // dial and handshake obey ctx and ConnectTimeout
+	handshaken()
 	if err := token.Error(); err != nil {
-		return nil, connectError(o, errors.Join(ctx.Err(), err))
+		return nil, connectError(o, errors.Join(ctx.Err(), plain(err)))
 	}
 	return c, nil
 }
 
-// dial opens the link, which is closed when ctx ends before the handshake has.
+// plain takes away the words "network Error" that paho puts before a reason.
+func plain(err error) error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // this one layer only
+		if causes := joined.Unwrap(); len(causes) > 0 && causes[len(causes)-1] != nil {
+			return causes[len(causes)-1]
+		}
+	}
+	return err
+}
+
+// dial opens the link to the broker.
 func (o *Options) dial(ctx context.Context, u *url.URL) (*link, error) {
 	if !encrypted(u) {
 		return dial(ctx, u, nil, o)

@@ -69,10 +69,18 @@ func connectError(o *Options, err error) *ConnectError {
 		e.Permanent, e.Remedy = true, "the file must exist and be readable"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		e.Remedy = "no answer in time: check host, port and network"
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+	case hungUp(err) && strings.HasPrefix(o.URL, "mqtt://"), hungUp(err) && strings.HasPrefix(o.URL, "tcp://"):
 		e.Remedy = "the broker hung up: a TLS port needs mqtts://, and its log may say more"
+	case hungUp(err):
+		// With TLS 1.3 a refused certificate shows only after the handshake.
+		e.Remedy = "the broker hung up: does this port speak TLS, and does it take our certificate? " +
+			"Check cert_file and key_file, and the broker's log"
 	default:
 		e.Remedy = "retried with back-off"
 	}
 	return e
+}
+
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }

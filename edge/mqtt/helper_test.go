@@ -5,6 +5,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
 )
 
 // patience bounds every wait of the tests for something that is sure to come.
@@ -150,3 +152,5 @@ func (ob *observer) status(t *testing.T, state State) Status {
 func watchAll(url string) WatchOptions {
 	return WatchOptions{Options: Options{URL: url}, QoS: 1}
 }
+
+func noTune(*paho.ClientOptions) {}

@@ -221,15 +221,14 @@ func (s *session) publish(topic string, retained bool, payload []byte) (paho.Tok
 func (s *session) flushDocs() error {
 	for d := range documents {
 		s.mu.Lock()
-		version, payload := s.docVersion[d], s.docs[d]
-		if d == docStatus {
-			st := s.status
-			st.Connection = s.n
-			payload = st.json()
-		}
+		version, payload, st := s.docVersion[d], s.docs[d], s.status
 		s.mu.Unlock()
 		if version == s.sentDocs[d] {
 			continue
+		}
+		if d == docStatus {
+			st.Connection = s.n
+			payload = st.json()
 		}
 		if _, err := s.publish(s.docTopic(d), true, payload); err != nil {
 			return err
