@@ -1,0 +1,1 @@
+"""Offline trainer of nightseg: networks, losses, training, export to a bundle that the runtime reads."""

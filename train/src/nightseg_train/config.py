@@ -1,0 +1,136 @@
+"""Settings of a training: frozen dataclasses, read from YAML; a key that nothing knows is an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from nightseg_train.augment import Night
+
+T = typing.TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Fine-tuning of ESPNetv2 (width s) with a head of 11 classes."""
+
+    s: float = 2.0
+    steps: int = 480
+    batch: int = 8
+    crop: tuple[int, int] = (320, 448)
+    zoom: tuple[float, float] = (0.75, 1.6)
+    rate: float = 5e-4
+    weight_decay: float = 1e-2
+    ema: float = 0.99
+    minutes: float = 22.0
+    night: Night = field(default_factory=Night)
+
+
+@dataclass(frozen=True)
+class Student:
+    """Joint training of the relight net and the segmentation net."""
+
+    segment: str = "ddrnet"
+    width: int = 32
+    relight_width: int = 16
+    steps: int = 2400
+    batch: int = 24
+    crop: tuple[int, int] = (320, 448)
+    zoom: tuple[float, float] = (0.75, 1.6)
+    rate: float = 1e-3
+    warm_up: int = 100
+    weight_decay: float = 1e-2
+    ema: float = 0.998
+    minutes: float = 60.0
+    light_labelled: float = 0.05
+    light_unlabelled: float = 0.05
+    distil: float = 1.0
+    aux: float = 0.4
+    label_std: float = 0.05
+    score_every: int = 200
+    night: Night = field(default_factory=Night)
+
+
+@dataclass(frozen=True)
+class Export:
+    """How the networks become files."""
+
+    calibration_frames: int = 64
+    calibration: str = "percentile"
+    percentile: float = 99.99
+    stds: tuple[float, ...] = (0.0, 0.05, 0.1, 0.16)
+
+
+@dataclass(frozen=True)
+class Config:
+    """All of a training; paths are relative to the root of the checkout."""
+
+    name: str = "street-11"
+    version: str = "1.0.0"
+    seed: int = 1
+    threads: int = 2
+    shared: str = "../shared"
+    work: str = ".cache/train/street-11"
+    synth: str = ".cache/synth/train"
+    out: str = "model/bundles/street-11"
+    teacher: Teacher = field(default_factory=Teacher)
+    student: Student = field(default_factory=Student)
+    export: Export = field(default_factory=Export)
+
+    def digest(self) -> str:
+        """Return the sha256 of the settings in a canonical form."""
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load(path: Path) -> Config:
+    """Read settings from a YAML file; what it leaves out keeps its default.
+
+    Raises:
+        ValueError: an unknown key, or a value of the wrong type; the message names the key and the file.
+    """
+    tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    try:
+        return from_tree(Config, tree, "")
+    except ValueError as fault:
+        raise ValueError(f"{path}: {fault}") from fault
+
+
+def from_tree(kind: type[T], tree: object, where: str) -> T:
+    """Return the dataclass kind filled from plain values; where is the dotted place for messages.
+
+    Raises:
+        ValueError: an unknown key, or a value of the wrong type.
+    """
+    if not isinstance(tree, dict):
+        raise ValueError(f"{where or 'settings'}: a mapping is needed, not {type(tree).__name__}")
+    hints = typing.get_type_hints(kind)
+    values: dict[str, object] = {}
+    for key, value in tree.items():
+        place = f"{where}.{key}" if where else str(key)
+        if key not in hints:
+            raise ValueError(f"{place}: unknown key; known are {', '.join(sorted(hints))}")
+        values[key] = _convert(hints[key], value, place)
+    return kind(**values)
+
+
+def _convert(hint: object, value: object, place: str) -> object:
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return from_tree(hint, value, place)
+    if isinstance(hint, types.GenericAlias):
+        inner = typing.get_args(hint)
+        if not isinstance(value, list) or (inner[-1] is not Ellipsis and len(value) != len(inner)):
+            raise ValueError(f"{place}: a list that fits {hint} is needed")
+        return tuple(_convert(inner[0], v, place) for v in value)
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(hint, type) or not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ValueError(f"{place}: {value!r} is not {getattr(hint, '__name__', hint)}")
+    return value
