@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"nightseg/edge/settings"
+)
+
+func newConfigCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "config",
+		Short: "Check, show and explain the settings file of run",
+		Example: "  nightseg config example > nightseg.yaml\n" +
+			"  nightseg config check nightseg.yaml",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(
+		&cobra.Command{
+			Use:   "check FILE",
+			Short: "Say all that is wrong with a settings file; exit code 2 where something is",
+			Example: "  nightseg config check nightseg.yaml\n" +
+				"  nightseg config check nightseg.yaml --json | jq '.errors[].problem'",
+			Args: cobra.ExactArgs(1),
+			RunE: func(_ *cobra.Command, args []string) error { return a.configCheck(args[0]) },
+		},
+		&cobra.Command{
+			Use:   "show [FILE]",
+			Short: "Print the settings that a file gives, with those that it leaves out (without FILE: the factory settings)",
+			Example: "  nightseg config show nightseg.yaml\n" +
+				"  nightseg config show --json",
+			Args: cobra.MaximumNArgs(1),
+			RunE: func(_ *cobra.Command, args []string) error { return a.configShow(args) },
+		},
+		newConfigSchema(a),
+		&cobra.Command{
+			Use:     "example",
+			Short:   "Print a settings file with every key explained",
+			Example: "  nightseg config example > nightseg.yaml",
+			Args:    cobra.NoArgs,
+			RunE: func(*cobra.Command, []string) error {
+				_, err := a.out.Write(settings.Default().YAML(true))
+				return err
+			},
+		},
+	)
+	return c
+}
+
+func newConfigSchema(a *app) *cobra.Command {
+	var desired bool
+	c := &cobra.Command{
+		Use:   "schema",
+		Short: "Print the JSON Schema of the settings file",
+		Example: "  nightseg config schema > nightseg.schema.json\n" +
+			"  nightseg config schema --desired      # of what config/desired takes over MQTT",
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			s := settings.Schema()
+			if desired {
+				s = settings.DesiredSchema()
+			}
+			_, err := fmt.Fprintf(a.out, "%s\n", s)
+			return err
+		},
+	}
+	c.Flags().BoolVar(&desired, "desired", false, "the schema of the settings that can be changed over MQTT")
+	return c
+}
+
+// configReport is the outcome of a check, as --json prints it.
+type configReport struct {
+	File   string                `json:"file"`
+	Valid  bool                  `json:"valid"`
+	Errors []settings.FieldError `json:"errors"`
+}
+
+func (a *app) configCheck(name string) error {
+	_, source, err := settings.Load(name, "")
+	r := configReport{File: name, Valid: source == settings.FromFile, Errors: []settings.FieldError{}}
+	var list settings.Errors
+	switch {
+	case errors.As(err, &list):
+		r.Errors = list
+	case err != nil:
+		r.Errors = append(r.Errors, settings.FieldError{Problem: err.Error()})
+	}
+	if a.json {
+		if err := a.printJSON(r); err != nil {
+			return err
+		}
+	}
+	if !r.Valid {
+		return usage(err)
+	}
+	a.printf("%s is valid\n", name)
+	return nil
+}
+
+func (a *app) configShow(args []string) error {
+	s := settings.Default()
+	if len(args) == 1 {
+		var err error
+		if s, _, err = settings.Load(args[0], ""); err != nil {
+			return usage(err)
+		}
+	}
+	if a.json {
+		return a.printJSON(s)
+	}
+	_, err := a.out.Write(s.YAML(false))
+	return err
+}
