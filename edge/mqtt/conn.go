@@ -149,6 +149,23 @@ func (c *conn) abandon() {
 	}
 }
 
+// because ends the connection after err, and returns why: where it was lost
+// before, what it was lost by, and not what we then could not do any more.
+func (c *conn) because(err error) error {
+	c.abandon()
+	select {
+	case <-c.lost:
+		if !errors.Is(c.err, errLink) {
+			return c.err
+		}
+	default:
+	}
+	if why := c.link.why.Load(); why != nil {
+		return fmt.Errorf("write to broker: %w", *why)
+	}
+	return err
+}
+
 // disconnect says good-bye, which discards the will.
 func (c *conn) disconnect() {
 	c.paho.Disconnect(250)

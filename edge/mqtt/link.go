@@ -27,6 +27,7 @@ type link struct {
 	reader  *bufio.Reader
 	timeout time.Duration
 	failed  atomic.Bool
+	why     atomic.Pointer[error] // of the first write that failed
 
 	mu  sync.Mutex // one packet at a time
 	end atomic.Int64
@@ -52,15 +53,24 @@ func (l *link) Write(p []byte) (int, error) {
 	if end := l.end.Load(); end != 0 {
 		limit = time.Unix(0, end)
 	}
-	if err := l.Conn.SetWriteDeadline(limit); err != nil {
-		l.abandon()
-		return 0, err
+	err := l.Conn.SetWriteDeadline(limit)
+	n := 0
+	if err == nil {
+		n, err = l.Conn.Write(p)
 	}
-	n, err := l.Conn.Write(p)
 	if err != nil {
-		l.abandon()
+		l.fail(err)
 	}
 	return n, err
+}
+
+// fail abandons the connection after a write. Where the connection was closed
+// elsewhere, there is another reason, and somebody else knows it.
+func (l *link) fail(err error) {
+	if !errors.Is(err, net.ErrClosed) {
+		l.why.CompareAndSwap(nil, &err)
+	}
+	l.abandon()
 }
 
 // finish makes every write, also one that is under way, end by t.

@@ -82,7 +82,7 @@ func startMosquitto(t *testing.T, lines ...string) *mosquitto {
 	}
 	dir := t.TempDir()
 	conf := []string{
-		"log_dest stderr", "listener " + m.port + " 127.0.0.1",
+		"log_dest stderr", "log_type all", "listener " + m.port + " 127.0.0.1",
 		"persistence true", "persistence_location " + dir + "/", "max_queued_messages 0",
 	}
 	if os.Geteuid() == 0 {

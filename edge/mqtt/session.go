@@ -70,24 +70,21 @@ func (s *session) serve(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { s.conn.link.finish(time.Now().Add(s.o.StopTimeout)) })
 	defer stop()
 	if err := s.begin(ctx); err != nil {
-		s.conn.abandon()
-		return err
+		return s.refused(s.conn.because(err))
 	}
 	s.setOnline(s.n)
 	tick := time.NewTicker(min(time.Second, s.o.AckTimeout/4))
 	defer tick.Stop()
 	for {
 		if err := s.flush(); err != nil {
-			s.conn.abandon()
-			return err
+			return s.conn.because(err)
 		}
 		select {
 		case <-s.wake:
 		case <-s.oldestDone():
 		case <-tick.C:
 			if err := s.checkAge(); err != nil {
-				s.conn.abandon()
-				return err
+				return s.conn.because(err)
 			}
 		case <-s.conn.lost:
 			return s.conn.err
@@ -119,6 +116,16 @@ func (s *session) begin(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// refused adds what to do where the broker ended the connection on our first
+// messages: mosquitto 2.0 does that to a client that may not write its status.
+func (s *session) refused(err error) error {
+	if !hungUp(err) {
+		return err
+	}
+	return fmt.Errorf("%w (on our first messages: do the broker's access rules let %s write under %s?)",
+		err, s.o.ClientID, s.o.Base())
 }
 
 // flush sends all that is waiting, short of what must wait for the broker.

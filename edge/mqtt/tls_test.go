@@ -92,28 +92,56 @@ func (a *authority) issue(name string, expires time.Time) (certFile, keyFile str
 	return a.write(file+".pem", "CERTIFICATE", der), a.write(file+".key", "EC PRIVATE KEY", keyDER)
 }
 
-func tlsBroker(t *testing.T, ca *authority, name string, expires time.Time) *mosquitto {
+func tlsBroker(t *testing.T, ca *authority, name string, expires time.Time, lines ...string) *mosquitto {
 	t.Helper()
 	cert, key := ca.issue(name, expires)
-	return startMosquitto(t, "cafile "+ca.file, "certfile "+cert, "keyfile "+key,
-		"require_certificate true", "use_identity_as_username true", "allow_anonymous false")
+	return startMosquitto(t, append(lines, "cafile "+ca.file, "certfile "+cert, "keyfile "+key,
+		"require_certificate true", "use_identity_as_username true", "allow_anonymous false")...)
 }
 
 func TestTLSWithClientCertificate(t *testing.T) {
 	ca := newAuthority(t, "ours")
 	hour := time.Now().Add(time.Hour)
-	m := tlsBroker(t, ca, "127.0.0.1", hour)
+	// As docs/mqtt.md says.
+	acl := writeFile(t, strings.Join([]string{
+		"user observer", "topic read #",
+		"pattern write nightseg/v1/test/%u/#",
+		"pattern read nightseg/v1/test/%u/status",
+		"pattern read nightseg/v1/test/%u/config/desired",
+		"pattern read nightseg/v1/test/%u/cmd/+",
+	}, "\n"))
+	m := tlsBroker(t, ca, "127.0.0.1", hour, "acl_file "+acl)
 	o := testOptions("mqtts://127.0.0.1:" + m.port)
 	o.CAFile = ca.file
 	o.CertFile, o.KeyFile = ca.issue("car1", hour)
 	w := WatchOptions{Options: o, QoS: 1}
+	w.CertFile, w.KeyFile = ca.issue("observer", hour)
 	w.ClientID, w.Run = "observer", ""
 	ob := observe(t, w)
-	c, _ := runClient(t, o)
+	o.OnDesired, o.OnCommand = func([]byte) {}, func(Command) {}
+	c, stop := runClient(t, o)
 	waitConnected(t, c)
 	c.Offer("front", []byte("mask"))
 	if m := ob.next(t, testTopics.Mask("front")); string(m.Payload) != "mask" {
 		t.Errorf("got %s", m.Payload)
+	}
+	stop()
+	ob.status(t, Stopped)
+
+	// Another device than the certificate says: its topics are refused.
+	o.Device = "car2"
+	states := make(chan ConnectionState, 64)
+	o.OnState = func(s ConnectionState) {
+		select {
+		case states <- s:
+		default:
+		}
+	}
+	// Debian's mosquitto hangs up on the first message that may not be written,
+	// others refuse the subscription.
+	runClient(t, o)
+	if s := receive(t, states, "refusal"); s.Connected || !strings.Contains(s.Err.Error(), "access rules") {
+		t.Errorf("got %v\n%s", s.Err, m.log)
 	}
 }
 

@@ -289,3 +289,58 @@ func TestSchemaAgreesWithParse(t *testing.T) {
 		}
 	}
 }
+
+// keyTable is the table of docs/settings.md.
+func keyTable() string {
+	var b strings.Builder
+	b.WriteString("| key | meaning | allowed | factory |\n|---|---|---|---|\n")
+	factory := Default()
+	factory.Device = "the host name"
+	var walk func(reflect.Value, string, bool)
+	walk = func(v reflect.Value, at string, live bool) {
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			name, value := join(at, f.Tag.Get("json")), v.Field(i)
+			live := live || f.Tag.Get("live") == "true"
+			if value.Kind() == reflect.Struct {
+				walk(value, name, live)
+				continue
+			}
+			text, def := help[name], ""
+			if live {
+				text += ". *Live*"
+			}
+			if value.Kind() != reflect.Slice && at != "cameras" {
+				def = "`" + yamlScalar(value) + "`"
+			}
+			b.WriteString("| `" + name + "` | " + text + " | " + allowed(value, f.Tag) + " | " + def + " |\n")
+			if value.Kind() == reflect.Slice {
+				walk(reflect.New(value.Type().Elem()).Elem(), name, false)
+			}
+		}
+	}
+	walk(reflectOf(&factory), "", false)
+	return b.String()
+}
+
+func TestKeyTable(t *testing.T) {
+	name := filepath.Join("..", "..", "docs", "settings.md")
+	got, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin, end = "<!-- keys -->\n", "<!-- end of keys -->"
+	before, rest, ok := strings.Cut(string(got), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatal("docs/settings.md has lost the marks of its table")
+	}
+	want := before + begin + keyTable() + end + after
+	if *update {
+		if err := os.WriteFile(name, []byte(want), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	} else if string(got) != want {
+		t.Error("the table of docs/settings.md is not what the tree says: run the test with -update")
+	}
+}
