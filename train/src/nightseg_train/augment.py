@@ -1,22 +1,24 @@
-"""Augmentation: geometry on bytes, light on tensors. The light part makes street pictures look taken by night.
+"""Augmentation: windows of pictures and labels, and light that makes street pictures look taken by night.
 
-Every function draws from the generator that it is given, so that a run can be repeated.
+Pictures come as H x W x 3 RGB bytes and leave as float32 in 0..1. Every function draws from the generator that it is
+given, so that a run can be repeated. All of it is NumPy and OpenCV on one thread: a worker prepares the next batch
+while the networks have the other core.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from nightseg_train.classes import IGNORE
 
 Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+GRAIN = 1 << 21  # numbers in the pool of noise, from which slices are taken
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Window:
     width: float
     flip: bool
 
-    def cut(self, values: NDArray[np.generic], size: tuple[int, int], nearest: bool) -> NDArray[np.generic]:
-        """Return the window of H x W (x C) values, resized to size (height, width)."""
+    def cut(self, values: Bytes, size: tuple[int, int], nearest: bool) -> Bytes:
+        """Return the window of H x W (x C) bytes, resized to size (height, width)."""
         h, w = values.shape[:2]
         y0, x0 = round(self.top * h), round(self.left * w)
         y1 = min(max(round((self.top + self.height) * h), y0 + 1), h)
@@ -52,7 +54,7 @@ class Window:
         if not nearest and (y1 - y0) > 1.5 * size[0]:
             mode = cv2.INTER_AREA
         out = cv2.resize(np.ascontiguousarray(values[y0:y1, x0:x1]), (size[1], size[0]), interpolation=mode)
-        return np.ascontiguousarray(out[:, ::-1]) if self.flip else out
+        return np.ascontiguousarray(out[:, ::-1] if self.flip else out, np.uint8)
 
 
 def draw_window(rng: np.random.Generator, share: tuple[float, float], zoom: tuple[float, float]) -> Window:
@@ -62,100 +64,131 @@ def draw_window(rng: np.random.Generator, share: tuple[float, float], zoom: tupl
     return Window(float(rng.uniform(0, 1 - h)), float(rng.uniform(0, 1 - w)), h, w, bool(rng.random() < 0.5))
 
 
-def mild(rng: np.random.Generator, x: Tensor) -> Tensor:
-    """Return N x 3 x H x W values in 0..1 with small changes of gain, gamma and colour, as by day."""
-    n = x.shape[0]
-    gain = _per(np.exp(rng.normal(0, 0.2, (n, 1))))
-    gamma = _per(np.exp(rng.normal(0, 0.2, (n, 1))))
-    cast = _per(np.exp(rng.normal(0, 0.06, (n, 3))))
-    return ((x.clamp(1e-4, 1) ** gamma) * gain * cast).clamp(0, 1)
+def around(rng: np.random.Generator, win: Window, y: float, x: float) -> Window:
+    """Return the window moved so that it holds the place (y, x), shares of the picture, not always in its middle."""
+    top = min(max(y - win.height * float(rng.uniform(0.2, 0.8)), 0.0), 1 - win.height)
+    left = min(max(x - win.width * float(rng.uniform(0.2, 0.8)), 0.0), 1 - win.width)
+    return replace(win, top=top, left=left)
 
 
-def night(rng: np.random.Generator, x: Tensor, labels: Tensor | None, s: Night) -> Tensor:
-    """Return N x 3 x H x W values in 0..1 as a camera might see them by night.
+def mild(rng: np.random.Generator, picture: Bytes, spread: float = 0.2) -> Floats:
+    """Return the picture with small changes of gamma, gain (log-normal, sd spread) and colour."""
+    gamma, gain = np.exp(rng.normal(0, spread, 2))
+    cast = np.exp(rng.normal(0, 0.06, 3))
+    table = _curve(float(gamma))[:, None] * (gain * cast)[None]
+    return _look_up(np.minimum(table, 1), picture)
 
-    Light falls by class (a black sky, a lit road) where labels, N x h x w class ids with 255 for none, are given.
+
+def night(rng: np.random.Generator, picture: Bytes, labels: Bytes | None, s: Night) -> Floats:
+    """Return the picture as a camera might see it by night.
+
+    Light falls by class (a black sky, a lit road) where labels, h x w class ids with 255 for none, are given.
     """
-    n, _, h, w = x.shape
-    x = x.clamp(1e-4, 1) ** _per(rng.uniform(1.0, s.gamma, (n, 1)))
-    x = x * _light(rng, n, h, w)
+    h, w = picture.shape[:2]
+    warm = rng.uniform(-s.cast, s.cast)
+    tint = np.exp(np.array([warm, rng.normal(0, 0.08), -warm]))
+    x = _look_up(_curve(float(rng.uniform(1.0, s.gamma)))[:, None] * tint[None], picture)
+    field = _light(rng, h, w)
     if labels is not None and s.class_light > 0:
-        x = x * _class_light(rng, labels, (h, w), s.class_light)
-    level = x.mean((1, 2, 3), keepdim=True)
-    target = _per(np.exp(rng.uniform(np.log(s.darkest), np.log(0.35), (n, 1))))
-    x = x * (target / level.clamp_min(1e-3)).clamp(0.05, 4)
-    warm = rng.uniform(-s.cast, s.cast, (n, 1))
-    tint = np.concatenate([warm, rng.normal(0, 0.08, (n, 1)), -warm], 1)
-    x = x * _per(np.exp(tint))
-    x = _glare(rng, x, s.lamps)
+        field = field * _class_light(rng, labels, (h, w), s.class_light)
+    x *= field[:, :, None]
+    target = float(np.exp(rng.uniform(np.log(s.darkest), np.log(0.35))))
+    x *= np.float32(np.clip(target / max(float(x.mean()), 1e-3), 0.05, 4))
+    _glare(rng, x, s.lamps)
     x = _blur(rng, x)
-    strength = _per(rng.uniform(0, s.noise, (n, 1)))
-    seed = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    grain = torch.randn(x.shape, generator=seed)
-    x = x + grain * strength * (x.clamp_min(0) * 0.5 + 0.06).sqrt()
-    return x.clamp(0, 1)
+    _grain(rng, x, float(rng.uniform(0, s.noise)))
+    return np.clip(x, 0, 1, out=x)
 
 
-def mix(rng: np.random.Generator, x: Tensor, labels: Tensor | None, s: Night) -> Tensor:
-    """Return pictures of which a share s.chance is turned to night and the rest changed mildly."""
-    dark = rng.random(x.shape[0]) < s.chance
-    out = mild(rng, x)
-    if bool(dark.any()):
-        pick = torch.from_numpy(np.flatnonzero(dark))
-        out[pick] = night(rng, x[pick], None if labels is None else labels[pick], s)
-    return out
+def mix(rng: np.random.Generator, picture: Bytes, labels: Bytes | None, s: Night) -> Floats:
+    """Return the picture by night with the chance s.chance, else with mild changes."""
+    return night(rng, picture, labels, s) if rng.random() < s.chance else mild(rng, picture)
 
 
-def _per(values: NDArray[np.float64]) -> Tensor:
-    """Return N x C numbers as a N x C x 1 x 1 tensor."""
-    return torch.from_numpy(np.ascontiguousarray(values)).float()[:, :, None, None]
+def roughen(rng: np.random.Generator, picture: Bytes, noise: float) -> Floats:
+    """Return a true night picture with other exposure, colour, focus and more noise."""
+    x = _blur(rng, mild(rng, picture, 0.3))
+    _grain(rng, x, float(rng.uniform(0, noise)))
+    return np.clip(x, 0, 1, out=x)
 
 
-def _light(rng: np.random.Generator, n: int, h: int, w: int) -> Tensor:
-    """Return a smooth random light field, N x 1 x H x W, about 0.15 to 2."""
-    coarse = torch.from_numpy(rng.normal(0, 0.5, (n, 1, 4, 5))).float()
-    coarse = coarse + torch.linspace(-1, 1, 4).view(1, 1, 4, 1) * _per(rng.uniform(-0.2, 0.8, (n, 1)))
-    return F.interpolate(coarse, (h, w), mode="bicubic", align_corners=True).clamp(-2, 0.8).exp()
+def _curve(gamma: float) -> NDArray[np.float64]:
+    return np.maximum(np.arange(256) / 255, 1e-4) ** gamma
 
 
-def _class_light(rng: np.random.Generator, labels: Tensor, size: tuple[int, int], amount: float) -> Tensor:
+def _look_up(table: NDArray[np.float64], picture: Bytes) -> Floats:
+    """Return table[v, c] for each value v of channel c; table is 256 x 3."""
+    lut = np.ascontiguousarray(table, np.float32).reshape(1, 256, 3)
+    return np.asarray(cv2.LUT(picture, lut), np.float32)
+
+
+def _light(rng: np.random.Generator, h: int, w: int) -> Floats:
+    """Return a smooth random light field, H x W, about 0.15 to 2."""
+    coarse = rng.normal(0, 0.5, (4, 5)) + np.linspace(-1, 1, 4)[:, None] * rng.uniform(-0.2, 0.8)
+    middle = cv2.resize(coarse.astype(np.float32), (max(w // 8, 1), max(h // 8, 1)), interpolation=cv2.INTER_CUBIC)
+    gain = np.exp(np.clip(middle, -2, 0.8))
+    return np.asarray(cv2.resize(gain, (w, h), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _class_light(rng: np.random.Generator, labels: Bytes, size: tuple[int, int], amount: float) -> Floats:
     """Return a gain per pixel by class, soft at the borders; the sky (id 0) loses most."""
-    n = labels.shape[0]
-    gains = np.exp(rng.normal(0, amount, (n, IGNORE + 1)))
-    gains[:, 0] = np.exp(rng.uniform(np.log(0.01), np.log(0.8), n))
-    gains[:, IGNORE] = 1
-    on = rng.random(n) < 0.8
-    gains[~on] = 1
-    table = torch.from_numpy(gains).float()
-    field = torch.gather(table, 1, labels.long().flatten(1)).view(n, 1, *labels.shape[1:])
-    field = F.avg_pool2d(field, 3, 1, 1, count_include_pad=False)
-    return F.interpolate(field, size, mode="bilinear", align_corners=False)
+    gains = np.exp(rng.normal(0, amount, IGNORE + 1))
+    gains[0] = np.exp(rng.uniform(np.log(0.01), np.log(0.8)))
+    gains[IGNORE] = 1
+    if rng.random() >= 0.8:
+        gains[:] = 1
+    field = cv2.blur(gains.astype(np.float32)[labels], (3, 3))
+    return np.asarray(cv2.resize(field, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def _glare(rng: np.random.Generator, x: Tensor, most: int) -> Tensor:
-    """Add up to most lamps per picture: a bright core with a wide halo, warm or white."""
-    n, _, h, w = x.shape
-    rows = torch.arange(h).view(h, 1).float()
-    cols = torch.arange(w).view(1, w).float()
-    out = x.clone()
-    for i in range(n):
-        for _ in range(int(rng.integers(0, most + 1))):
-            cy, cx = rng.uniform(0, 0.8) * h, rng.uniform(0, 1) * w
-            r = float(np.exp(rng.uniform(np.log(1.5), np.log(10))))
-            d2 = (rows - cy) ** 2 + (cols - cx) ** 2
-            glow = float(rng.uniform(0.5, 1.5)) * torch.exp(-d2 / (2 * r * r))
-            glow = glow + float(rng.uniform(0.02, 0.25)) / (1 + d2 / (r * r * 8))
-            tint = torch.tensor([1.0, float(rng.uniform(0.65, 1)), float(rng.uniform(0.3, 1))]).view(3, 1, 1)
-            out[i] += tint * glow
-    return out
+def _glare(rng: np.random.Generator, x: Floats, most: int) -> None:
+    """Add up to most lamps: a bright core with a wide halo, warm or white. Halos are drawn at a quarter of the size."""
+    h, w = x.shape[:2]
+    count = int(rng.integers(0, most + 1))
+    if count == 0:
+        return
+    rows, cols = np.ogrid[0 : h // 4, 0 : w // 4]
+    halo = np.zeros((h // 4, w // 4, 3), np.float32)
+    for _ in range(count):
+        cy, cx = rng.uniform(0, 0.8) * h, rng.uniform(0, 1) * w
+        r = float(np.exp(rng.uniform(np.log(1.5), np.log(10))))
+        core, wide = float(rng.uniform(0.5, 1.5)), float(rng.uniform(0.02, 0.25))
+        tint = np.array([1.0, rng.uniform(0.65, 1), rng.uniform(0.3, 1)], np.float32)
+        d2 = (rows * 4 + 1.5 - cy) ** 2 + (cols * 4 + 1.5 - cx) ** 2
+        halo += (wide / (1 + d2 / (r * r * 8))).astype(np.float32)[:, :, None] * tint
+        y0, y1 = max(int(cy - 3 * r), 0), min(int(cy + 3 * r) + 1, h)
+        x0, x1 = max(int(cx - 3 * r), 0), min(int(cx + 3 * r) + 1, w)
+        ys, xs = np.ogrid[y0:y1, x0:x1]
+        spot = core * np.exp(-((ys - cy) ** 2 + (xs - cx) ** 2) / (2 * r * r))
+        x[y0:y1, x0:x1] += spot.astype(np.float32)[:, :, None] * tint
+    x += cv2.resize(halo, (w, h), interpolation=cv2.INTER_LINEAR)
 
 
-def _blur(rng: np.random.Generator, x: Tensor) -> Tensor:
-    """Blur about a third of the pictures: a box along the rows (motion) or both ways (focus)."""
-    kind = rng.random(x.shape[0])
-    for i in range(x.shape[0]):
-        if kind[i] < 0.2:
-            x[i] = F.avg_pool2d(x[i], 3, 1, 1, count_include_pad=False)
-        elif kind[i] < 0.35:
-            x[i] = F.avg_pool2d(x[i], (1, 5), 1, (0, 2), count_include_pad=False)
+def _blur(rng: np.random.Generator, x: Floats) -> Floats:
+    """Blur about a third of the pictures: a box both ways (focus) or along the rows (motion)."""
+    kind = rng.random()
+    if kind < 0.2:
+        return np.asarray(cv2.blur(x, (3, 3)), np.float32)
+    if kind < 0.35:
+        return np.asarray(cv2.blur(x, (5, 1)), np.float32)
     return x
+
+
+@lru_cache(maxsize=1)
+def _pool() -> Floats:
+    """Return the same normal numbers in every run; a slice from a random place stands for fresh ones."""
+    return np.random.default_rng(0).standard_normal(GRAIN, np.float32)
+
+
+def _grain(rng: np.random.Generator, x: Floats, strength: float) -> None:
+    """Add noise whose variance grows with the light; in a third of the pictures it is blotched, as after JPEG."""
+    h, w = x.shape[:2]
+    blotched = rng.random() < 1 / 3
+    size = (h // 2, w // 2, 3) if blotched else (h, w, 3)
+    n = size[0] * size[1] * 3
+    start = int(rng.integers(0, GRAIN - n))
+    grain = _pool()[start : start + n].reshape(size)
+    if blotched:
+        grain = np.asarray(cv2.resize(grain, (w, h), interpolation=cv2.INTER_LINEAR), np.float32)
+    scale = np.sqrt(np.maximum(x, 0) * np.float32(0.5) + np.float32(0.06))
+    x += grain * scale * np.float32(strength)

@@ -35,13 +35,23 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Student:
-    """Joint training of the relight net and the segmentation net."""
+    """Joint training of the relight net and the segmentation net.
+
+    From step rare_from on the rare classes get more of it: a share rare_windows of the labelled windows is put around
+    a pixel of a class whose share of the labels is below rare_share, and pixels whose own class has a probability
+    above easy no longer count in the cross-entropy.
+    """
 
     segment: str = "ddrnet"
     width: int = 32
     relight_width: int = 16
-    steps: int = 2400
-    batch: int = 24
+    steps: int = 4500
+    labelled: int = 8
+    synth: int = 4
+    day: int = 6
+    real_night: int = 6
+    small_steps: int = 1300
+    small_crop: tuple[int, int] = (256, 352)
     crop: tuple[int, int] = (320, 448)
     zoom: tuple[float, float] = (0.75, 1.6)
     rate: float = 1e-3
@@ -49,23 +59,34 @@ class Student:
     weight_decay: float = 1e-2
     ema: float = 0.998
     minutes: float = 60.0
+    clip: float = 5.0
     light_labelled: float = 0.05
     light_unlabelled: float = 0.05
+    light_pictures: int = 1
+    skip_relight: float = 0.2
     distil: float = 1.0
+    self_train: float = 1.0
+    sure: float = 0.7
+    paste: float = 0.5
     aux: float = 0.4
     label_std: float = 0.05
-    score_every: int = 200
+    rare_from: int = 900
+    rare_share: float = 0.03
+    rare_windows: float = 0.5
+    easy: float = 0.9
+    score_every: int = 300
+    save_minutes: float = 5.0
     night: Night = field(default_factory=Night)
 
 
 @dataclass(frozen=True)
 class Export:
-    """How the networks become files."""
+    """How the networks become files; the integer version is the best of the methods and float parts given."""
 
-    calibration_frames: int = 64
-    calibration: str = "percentile"
-    percentile: float = 99.99
-    stds: tuple[float, ...] = (0.0, 0.05, 0.1, 0.16)
+    calibration_frames: int = 24
+    percentiles: tuple[float, ...] = (99.99, 99.999)
+    float_heads: tuple[bool, ...] = (False, True)
+    stds: tuple[float, ...] = (0.0, 0.05, 0.1, 0.16, 0.2)
 
 
 @dataclass(frozen=True)

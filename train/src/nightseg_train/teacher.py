@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from nightseg_train import augment, checkpoint, data, scoring
+from nightseg_train import augment, checkpoint, data, pools, scoring
 from nightseg_train.classes import FROM_CITYSCAPES, IGNORE, NAMES
 from nightseg_train.config import Config, Teacher
 from nightseg_train.nets.espnetv2 import CITYSCAPES_OUTPUTS, ESPNetv2
@@ -48,51 +47,24 @@ def camvid_head(net: ESPNetv2) -> ESPNetv2:
     old = net.bu_dec_l4.merge_layer[3]
     if not isinstance(old, nn.Conv2d) or old.bias is None or old.out_channels != CITYSCAPES_OUTPUTS:
         raise ValueError("teacher: this network has no head of 20 classes")
+    groups = [[i for i, c in enumerate(FROM_CITYSCAPES) if c == k] for k in range(len(NAMES))]
     new = nn.Conv2d(old.in_channels, len(NAMES), 1)
-    with torch.no_grad():
-        for k in range(len(NAMES)):
-            members = [i for i, c in enumerate(FROM_CITYSCAPES) if c == k]
-            new.weight[k] = old.weight[members].mean(0)
-            new.bias[k] = old.bias[members].mean() if new.bias is not None else 0
+    new.weight = nn.Parameter(torch.stack([old.weight.detach()[g].mean(0) for g in groups]))
+    new.bias = nn.Parameter(torch.stack([old.bias.detach()[g].mean() for g in groups]))
     net.bu_dec_l4.merge_layer[3] = new
     return net
 
 
-@dataclass(frozen=True)
-class Store:
-    """Pictures held in memory: bytes 480 x 640 x 3, and labels at their own size (empty where none)."""
+def labelled_batch(pool: pools.Pool, s: Teacher, seed: int, step: int) -> tuple[Tensor, Tensor]:
+    """Return pictures N x 3 x H x W in normalised units and labels N x H/2 x W/2 of a step's random windows."""
+    rng = np.random.default_rng((seed, 1, step))
 
-    images: list[data.Picture]
-    labels: list[data.Picture]
+    def light(r: np.random.Generator, picture: data.Picture, ids: data.Picture | None) -> augment.Floats:
+        return augment.mix(r, picture, ids, s.night)
 
-    @classmethod
-    def read(cls, items: Sequence[data.Item], classes: int) -> Store:
-        """Read all items."""
-        labels = [data.read_label(i.label, classes) for i in items if i.label is not None]
-        return cls([data.read_image(i.image) for i in items], labels)
-
-
-def labelled_batch(
-    store: Store, pick: Sequence[int], rng: np.random.Generator, crop: tuple[int, int], zoom: tuple[float, float]
-) -> tuple[Tensor, Tensor]:
-    """Return pictures N x 3 x H x W in 0..1 and labels N x H/2 x W/2 of random windows of the picked pictures."""
-    share = (crop[0] / data.SIZE[0], crop[1] / data.SIZE[1])
-    xs, ys = [], []
-    for i in pick:
-        win = augment.draw_window(rng, share, zoom)
-        xs.append(torch.from_numpy(win.cut(store.images[i], crop, nearest=False)))
-        ys.append(torch.from_numpy(win.cut(store.labels[i], (crop[0] // 2, crop[1] // 2), nearest=True)))
-    x = torch.stack(xs).permute(0, 3, 1, 2).float() / 255
-    return x, torch.stack(ys)
-
-
-def order(n: int, total: int, seed: int) -> list[int]:
-    """Return total indices below n: random orders of all, one after the other."""
-    rng = np.random.default_rng(seed)
-    out: list[int] = []
-    while len(out) < total:
-        out += [int(v) for v in rng.permutation(n)]
-    return out[:total]
+    picks = [pools.nth(len(pool), step * s.batch + i, (seed, 1)) for i in range(s.batch)]
+    cuts = [pools.cut(pool, i, rng, s.crop, s.zoom, light) for i in picks]
+    return pools.pictures(cuts), pools.label_ids(cuts)
 
 
 def schedule(step: int, steps: int, warm_up: int) -> float:
@@ -127,7 +99,7 @@ def predictor(net: ESPNetv2) -> scoring.Predict:
     def predict(picture: data.Picture) -> Tensor:
         x = scoring.to_tensor(picture).to(memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            return net.half(x).float()
+            return net.half_size(x).float()
 
     return predict
 
@@ -143,8 +115,7 @@ def train(config: Config, root: Path) -> Path:
     optimiser = torch.optim.AdamW(net.parameters(), s.rate, weight_decay=s.weight_decay)
     average = checkpoint.Average(net, s.ema)
     start, spent = _resume(resume, net, optimiser, average)
-    store = Store.read(data.list_camvid(shared / "data/camvid_dusk/day_train"), len(NAMES))
-    picks = order(len(store.images), s.steps * s.batch, config.seed)
+    pool = pools.Pool.read(data.list_camvid(shared / "data/camvid_dusk/day_train"), len(NAMES))
     rows = checkpoint.Log(work / "teacher.csv", ("step", "loss", "seconds"), start)
     began = time.monotonic() - spent
     for step in tqdm(range(start, s.steps), initial=start, total=s.steps, desc="teacher", mininterval=10):
@@ -154,8 +125,7 @@ def train(config: Config, root: Path) -> Path:
             break
         for group in optimiser.param_groups:
             group["lr"] = s.rate * schedule(round(progress * 1000), 1000, 20)
-        rng = np.random.default_rng((config.seed, 1, step))
-        loss = _step(net, optimiser, store, picks[step * s.batch : (step + 1) * s.batch], rng, s)
+        loss = _step(net, optimiser, *labelled_batch(pool, s, config.seed, step))
         average.update(net)
         rows.row(step=step + 1, loss=loss, seconds=elapsed)
         if (step + 1) % 40 == 0:
@@ -180,24 +150,15 @@ def _resume(
     return int(state["step"]), float(state["seconds"])  # type: ignore[call-overload, arg-type]
 
 
-def _step(
-    net: ESPNetv2,
-    optimiser: torch.optim.Optimizer,
-    store: Store,
-    pick: Sequence[int],
-    rng: np.random.Generator,
-    s: Teacher,
-) -> float:
-    x, y = labelled_batch(store, pick, rng, s.crop, s.zoom)
-    x = scoring.normalise(augment.mix(rng, x, y, s.night)).to(memory_format=torch.channels_last)
+def _step(net: ESPNetv2, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor) -> float:
     with torch.autocast("cpu", torch.bfloat16):
-        logits = net.half(x)
+        logits = net.half_size(x)
     loss = F.cross_entropy(logits.float(), y.long(), ignore_index=IGNORE)
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(net.parameters(), 5.0)
     optimiser.step()
-    value = float(loss)
+    value = float(loss.detach())
     if not math.isfinite(value):
         raise FloatingPointError("teacher: the loss is not finite")
     return value
@@ -208,8 +169,6 @@ def load(path: Path, s: float) -> ESPNetv2:
     state = checkpoint.load(path)
     if state is None:
         raise FileNotFoundError(f"teacher: no {path}")
-    net = ESPNetv2(s)
-    head = net.bu_dec_l4.merge_layer[3]
-    net.bu_dec_l4.merge_layer[3] = nn.Conv2d(head.in_channels, len(NAMES), 1)
+    net = camvid_head(ESPNetv2(s))
     net.load_state_dict(state["net"])  # type: ignore[arg-type]
     return net.to(memory_format=torch.channels_last).eval()

@@ -198,7 +198,10 @@ class PyramidPool(nn.Module):
         self.projection_layer = DecoderConv(c_in, proj, 1)
         self.stages = nn.ModuleList(nn.Conv2d(proj, proj, 3, 1, 1, bias=False, groups=proj) for _ in range(n))
         self.merge_layer = nn.Sequential(
-            DecoderAct(proj * n), Shuffle(n), DecoderConv(proj * n, proj, 3, groups=proj), nn.Conv2d(proj, c_out, 1, bias=last)
+            DecoderAct(proj * n),
+            Shuffle(n),
+            DecoderConv(proj * n, proj, 3, groups=proj),
+            nn.Conv2d(proj, c_out, 1, bias=last),
         )
         self.br = None if last else DecoderAct(c_out)
 
@@ -264,7 +267,7 @@ class ESPNetv2(nn.Module):
         self.bu_br_l3 = nn.Sequential(nn.BatchNorm2d(d[1]), nn.PReLU(d[1]))
         self.bu_br_l4 = nn.Sequential(nn.BatchNorm2d(d[2]), nn.PReLU(d[2]))
 
-    def half(self, x: Tensor) -> Tensor:
+    def half_size(self, x: Tensor) -> Tensor:
         """Return logits at half the size of x, N x classes x H/2 x W/2."""
         l1, l2, l3, l4 = self.base_net(x)
         y = self.bu_dec_l1(l4)
@@ -275,7 +278,7 @@ class ESPNetv2(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits at the size of x."""
-        return F.interpolate(self.half(x), x.shape[2:], mode="bilinear", align_corners=True)
+        return F.interpolate(self.half_size(x), x.shape[2:], mode="bilinear", align_corners=True)
 
 
 def _double(x: Tensor) -> Tensor:

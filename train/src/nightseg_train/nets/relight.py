@@ -3,8 +3,9 @@
 DANNet's generator filters at full size and costs 20 times the segmentation net. Here a small encoder sees the picture
 at 1/8 and predicts a slowly varying affine map; G applies it to the full-size picture, G(x) = a * x + b, with the
 planes a (gain) and b (offset) brought up bilinearly from 1/8. As G is a function of the pixel itself, edges of the
-picture stay edges of the residual, which is what guided upsampling is for. The bilinear step is a fixed 3x3 convolution to 64 phases and a depth-to-space: the same values as a
-half-pixel resize of the zero-padded plane, at a fifth of the time of Resize in OpenVINO.
+picture stay edges of the residual, which is what guided upsampling is for. The bilinear step is a fixed 3x3
+convolution to 64 phases and a depth-to-space: the same values as a half-pixel resize of the zero-padded plane, at a
+fifth of the time of Resize in OpenVINO.
 
 Input: N x 3 x H x W in ImageNet-normalised units, H and W multiples of 16. Output: the same shape and units.
 """

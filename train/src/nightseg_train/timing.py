@@ -1,0 +1,104 @@
+"""Times of the candidate networks, with random weights: what a net costs does not depend on what it learned."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from torch import nn
+
+from nightseg_train import data, graphs, runtime
+from nightseg_train.classes import NAMES
+from nightseg_train.graphs import Calibration
+from nightseg_train.nets.ddrnet import WIDTHS, DDRNet
+from nightseg_train.nets.espnetv2 import ESPNetv2
+from nightseg_train.nets.relight import Relight
+
+BUSY = 0.5  # runnable processes beside this one above which a time would mean nothing
+REFERENCE = "ddrnet"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A net's parameters in millions and its median times in ms, float and int8."""
+
+    name: str
+    parameters: float
+    fp32: float
+    int8: float
+
+
+def candidates() -> dict[str, nn.Module]:
+    """Return the nets that were weighed against each other."""
+    nets: dict[str, nn.Module] = {name: DDRNet(len(NAMES), w) for name, w in WIDTHS.items()}
+    nets |= {f"espnetv2 s={s:g}": ESPNetv2(s, len(NAMES)) for s in (1.0, 2.0)}
+    nets |= {f"relight {w}": graphs.RelightGraph(_awake(Relight(w))) for w in (8, 16)}
+    return nets
+
+
+def _awake(net: Relight) -> Relight:
+    """Return the net with other than zero maps, so that no optimiser takes parts of it for constants."""
+    for m in (net.gain, net.offset):
+        nn.init.normal_(m.weight, 0, 0.05)
+    return net
+
+
+def _write(name: str, net: nn.Module, folder: Path) -> list[tuple[str, Path, dict[str, graphs.Values]]]:
+    h, w = data.SIZE
+    rng = np.random.default_rng(0)
+    values: graphs.Values = rng.standard_normal((1, 3, h, w), np.float32)
+    port, keep = graphs.SEGMENT, tuple[str, ...]()
+    if name.startswith("relight"):
+        values = rng.integers(0, 256, (1, h, w, 3), dtype=np.uint8)
+        port, keep = graphs.RELIGHT, graphs.RELIGHT_FLOAT
+    whole = folder / f"{name.replace(' ', '-')}.onnx"
+    graphs.write(net, torch.from_numpy(values), port, whole)
+    small = whole.with_suffix(".int8.onnx")
+    graphs.quantise(whole, small, port, lambda: [values], Calibration(keep_float=keep))
+    return [("fp32", whole, {port.source: values}), ("int8", small, {port.source: values})]
+
+
+def measure(provider: str, threads: int, rounds: int) -> list[Row]:
+    """Time all candidates, one run of each in turn, so that a slow moment falls on all.
+
+    Raises:
+        ValueError: the machine is busy with something else.
+    """
+    load = os.getloadavg()[0]
+    if load > BUSY:
+        raise ValueError(f"time-nets: the load is {load:.2f}; times taken now would mean nothing")
+    torch.manual_seed(0)
+    nets = candidates()
+    opened: dict[tuple[str, str], tuple[ort.InferenceSession, dict[str, graphs.Values], list[float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, net in nets.items():
+            for precision, path, feed in _write(name, net, Path(folder)):
+                opened[name, precision] = (runtime.session(path, provider, threads), feed, [])
+        for i in range(rounds + 3):
+            for session, feed, times in opened.values():
+                began = time.perf_counter()
+                session.run(None, feed)
+                if i >= 3:
+                    times.append(1000 * (time.perf_counter() - began))
+    median = {key: float(np.median(times)) for key, (_, _, times) in opened.items()}
+    return [
+        Row(name, sum(p.numel() for p in net.parameters()) / 1e6, median[name, "fp32"], median[name, "int8"])
+        for name, net in nets.items()
+    ]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as a Markdown table; shares are of the int8 time of the net that ships."""
+    reference = next(r.int8 for r in rows if r.name == REFERENCE)
+    out = ["| net | parameters, M | fp32, ms | int8, ms | int8, % of ddrnet |", "|---|---|---|---|---|"]
+    for r in rows:
+        share = 100 * r.int8 / reference
+        out.append(f"| {r.name} | {r.parameters:.2f} | {r.fp32:.1f} | {r.int8:.1f} | {share:.0f} |")
+    return "\n".join(out) + "\n"

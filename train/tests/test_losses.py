@@ -1,0 +1,94 @@
+"""Losses against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from nightseg_train import losses
+
+
+def test_total_variation_of_a_unit_ramp_is_two() -> None:
+    ramp = torch.arange(40.0).expand(2, 1, 30, 40)
+    assert float(losses.total_variation(ramp)) == pytest.approx(2)
+    assert float(losses.total_variation(ramp.transpose(2, 3))) == pytest.approx(2)
+    assert float(losses.total_variation(ramp.expand(2, 3, 30, 40))) == pytest.approx(6)
+
+
+def test_ssim_of_a_picture_with_itself_is_nought() -> None:
+    x = torch.randn(2, 3, 32, 48, generator=torch.Generator().manual_seed(1))
+    assert float(losses.ssim_loss(x, x)) == pytest.approx(0, abs=1e-6)
+    # of two constants a and b only the term of the means is left: (2ab + c1) / (a^2 + b^2 + c1)
+    one = torch.ones(1, 1, 16, 16)
+    ssim = (2 * 0.5 + 1e-4) / (1 + 0.25 + 1e-4)
+    assert float(losses.ssim_loss(one, 0.5 * one)) == pytest.approx((1 - ssim) / 2, abs=1e-4)
+
+
+def test_exposure_of_a_constant_picture_is_its_squared_distance() -> None:
+    e = torch.tensor(-0.75)
+    assert float(losses.exposure_loss(torch.full((2, 3, 64, 96), -0.75), e)) == pytest.approx(0)
+    assert float(losses.exposure_loss(torch.full((2, 3, 64, 96), 0.25), e)) == pytest.approx(1)
+
+
+def test_light_loss_adds_its_parts_with_ten_for_the_variation() -> None:
+    x = torch.zeros(1, 3, 64, 64)
+    r = 0.01 * torch.arange(64.0).expand(1, 3, 64, 64)
+    e = torch.tensor(0.2)
+    parts = 10 * losses.total_variation(r) + losses.ssim_loss(x + r, x) + losses.exposure_loss(x + r, e)
+    assert float(losses.light_loss(r, x + r, x, e)) == pytest.approx(float(parts))
+    assert float(10 * losses.total_variation(r)) == pytest.approx(10 * 3 * 2 * 1e-4, rel=1e-4)
+
+
+def test_class_weights_have_mean_one_and_the_std_asked_for() -> None:
+    w = losses.class_weights([0.5, 0.3, 0.15, 0.05], 0.05)
+    raw = [-math.log(a) for a in (0.5, 0.3, 0.15, 0.05)]
+    mean = sum(raw) / 4
+    sd = math.sqrt(sum((v - mean) ** 2 for v in raw) / 3)
+    assert w.tolist() == pytest.approx([(v - mean) / sd * 0.05 + 1 for v in raw])
+    assert float(w.std(unbiased=True)) == pytest.approx(0.05)
+    assert losses.class_weights([0.25] * 4, 0.3).tolist() == [1, 1, 1, 1]
+
+
+def test_class_weights_refuse_what_makes_no_sense() -> None:
+    for shares, std in (([1.0], 0.1), ([0.5, 1.5], 0.1), ([0.9, 0.05, 0.05], 5.0)):
+        with pytest.raises(ValueError, match="class_weights"):
+            losses.class_weights(shares, std)
+
+
+def test_cross_entropy_of_even_logits_is_log_n_and_ignores_255() -> None:
+    labels = torch.full((1, 8, 8), 255, dtype=torch.uint8)
+    logits = torch.zeros(1, 11, 4, 4, requires_grad=True)
+    assert float(losses.cross_entropy(logits, labels).detach()) == 0
+    labels[0, 0, 0] = 3
+    assert float(losses.cross_entropy(logits, labels).detach()) == pytest.approx(math.log(11))
+
+
+def test_easy_pixels_do_not_count() -> None:
+    labels = torch.zeros(1, 4, 8, dtype=torch.uint8)
+    logits = torch.zeros(1, 2, 4, 8)
+    logits[:, 0, :, :4] = 5.0  # sure and right; the other half is undecided
+    hard = float(losses.cross_entropy(logits, labels, None, 0.9))
+    assert hard == pytest.approx(math.log(2))
+    assert float(losses.cross_entropy(logits, labels)) == pytest.approx((math.log(2) + math.log1p(math.exp(-5))) / 2)
+    logits[:, 0] = 5.0  # all sure: the mean is over a sixteenth, of nothing
+    assert float(losses.cross_entropy(logits, labels, torch.ones(2), 0.9)) == 0
+
+
+def test_distillation_counts_sure_pixels_over_all() -> None:
+    target = torch.zeros(1, 2, 2, 2)
+    target[:, 0] = torch.tensor([[0.9, 0.9], [0.6, 0.6]])
+    target[:, 1] = 1 - target[:, 0]
+    logits = torch.zeros(1, 2, 2, 2)
+    assert float(losses.distillation(logits, target, 0.7)) == pytest.approx(math.log(2) / 2)
+    assert float(losses.distillation(logits, target, 0.0)) == pytest.approx(math.log(2))
+
+
+def test_distillation_is_least_at_the_target() -> None:
+    rng = np.random.default_rng(0)
+    target = torch.from_numpy(rng.dirichlet(np.ones(4), (1, 3, 3))).permute(0, 3, 1, 2).float()
+    best = float(losses.distillation(target.log(), target, 0.0))
+    assert best < float(losses.distillation(target.log() * 0.5, target, 0.0))
+    assert best < float(losses.distillation(target.log() * 2, target, 0.0))
