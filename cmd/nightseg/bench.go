@@ -139,13 +139,15 @@ func (a *app) bench(ctx context.Context, f *benchFlags) (err error) {
 	return a.benchReport(f, r)
 }
 
-// measure runs all rounds, the first of which warms up and is not counted.
+// measure runs all rounds; the allocations are counted before, which warms up.
 func (bn *bench) measure(ctx context.Context, a *app) (*benchResult, error) {
-	bar := a.progress((bn.f.rounds+1)*len(benchSteps), "bench")
+	bar := a.progress(bn.f.rounds*len(benchSteps), "bench")
 	defer bar.Done()
+	if err := bn.countAllocations(ctx); err != nil {
+		return nil, fmt.Errorf("bench: allocations: %w", err)
+	}
 	var all []benchRound
-	for i := range bn.f.rounds + 1 {
-		bn.counting = i == 0
+	for range bn.f.rounds {
 		var r benchRound
 		before := bn.load.read()
 		for _, step := range benchSteps {
@@ -158,9 +160,7 @@ func (bn *bench) measure(ctx context.Context, a *app) (*benchResult, error) {
 			bar.Add(1)
 		}
 		r.others = bn.load.since(before)
-		if i > 0 {
-			all = append(all, r)
-		}
+		all = append(all, r)
 	}
 	return bn.result(all)
 }

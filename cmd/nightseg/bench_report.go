@@ -53,7 +53,7 @@ type benchResult struct {
 	Share      spread            `json:"outside_share"`
 	WallFactor spread            `json:"wall_factor"`
 	Allocs     float64           `json:"allocations_per_frame"` // with broker and networks, in the whole process
-	AllocsLoop float64           `json:"allocations_per_frame_without_networks"`
+	AllocsLoop float64           `json:"allocations_per_frame_without_broker"`
 	Starts     *startTimes       `json:"starts,omitempty"`
 	Limits     []limit           `json:"limits"`
 }
@@ -110,18 +110,23 @@ func (bn *bench) result(rounds []benchRound) (*benchResult, error) {
 		Share:      over(func(r *benchRound) float64 { return r.outside.core / r.whole.core }),
 		WallFactor: over(func(r *benchRound) float64 { return r.whole.wall / (r.networks.wall + r.outside.core/2) }),
 		Stages:     map[string]spread{},
-		Allocs:     bn.allocs.whole, AllocsLoop: bn.allocs.outside,
+		Allocs:     bn.allocs.whole, AllocsLoop: bn.allocs.unsent,
 	}
 	for name := range rounds[0].stages {
 		if name != "networks" { // the stand-in
 			r.Stages[name] = over(func(r *benchRound) float64 { return r.stages[name] })
 		}
 	}
-	if r.Others.Max > quietDuring && !bn.f.force {
-		return nil, fail(exitRefused, "other programs kept up to %.2f cores busy while timing: "+
-			"times would not be worth much; end them, or give --force", r.Others.Max)
+	return r, bn.f.refuseBusy(r.Others)
+}
+
+// refuseBusy refuses figures that were taken while other programs worked.
+func (f *benchFlags) refuseBusy(others spread) error {
+	if others.Max <= quietDuring || f.force {
+		return nil
 	}
-	return r, nil
+	return fail(exitRefused, "other programs kept up to %.2f cores busy while timing: "+
+		"the times are not worth much; end them, or give --force", others.Max)
 }
 
 // limits holds the figures against their bounds.
@@ -188,13 +193,13 @@ func (r *benchResult) text() string {
 	line("outside the networks", r.Outside)
 	line("networks alone", r.NetCore)
 	line("whole loop", r.Core)
-	fmt.Fprintf(&s, "\nallocations a frame: %.2f, without the networks %.2f (broker %s)\n", r.Allocs, r.AllocsLoop, r.Broker)
+	fmt.Fprintf(&s, "\nobjects allocated a frame: %.2f with broker %s, %.2f without\n", r.Allocs, r.Broker, r.AllocsLoop)
 	if r.Starts != nil {
 		fmt.Fprintf(&s, "start to first mask, ms: cold %v, warm %v\n", spreadOf(r.Starts.Cold), spreadOf(r.Starts.Warm))
 	}
 	s.WriteString("\n")
 	for _, l := range r.Limits {
-		fmt.Fprintf(&s, "%s %s: %.3g (limit %.3g)\n", holds(l.Holds), l.What, l.Value, l.Limit)
+		fmt.Fprintf(&s, "%s %s: %.4g (limit %g)\n", holds(l.Holds), l.What, l.Value, l.Limit)
 	}
 	return s.String()
 }

@@ -36,7 +36,6 @@ type bench struct {
 	perRound int
 	frames   []*frame.Frame // decoded and fitted
 	logits   []frame.Logits // what the networks make of them
-	counting bool           // count allocations in place of time
 	allocs   allocations
 }
 
@@ -69,11 +68,11 @@ var benchSteps = []struct {
 		return err
 	}},
 	{"loop without networks", func(b *bench, ctx context.Context, r *benchRound) (err error) {
-		r.outside, r.stages, err = b.loop(ctx, &prepared{b.logits}, &b.allocs.outside)
+		r.outside, r.stages, err = b.loop(ctx, b.url, &prepared{b.logits}, nil)
 		return err
 	}},
 	{"whole loop", func(b *bench, ctx context.Context, r *benchRound) (err error) {
-		r.whole, _, err = b.loop(ctx, b.engine, &b.allocs.whole)
+		r.whole, _, err = b.loop(ctx, b.url, b.engine, nil)
 		return err
 	}},
 }
@@ -254,10 +253,13 @@ func (p *prepared) Infer(dst *frame.Logits, src *frame.Frame) error {
 }
 
 // loop runs the loop of the service over the pictures, as fast as it goes.
-func (bn *bench) loop(ctx context.Context, nets edge.Inferer, a *float64) (c cost, stages map[string]float64, err error) {
+// counter may be nil.
+func (bn *bench) loop(
+	ctx context.Context, url string, nets edge.Inferer, counter *allocCounter,
+) (c cost, stages map[string]float64, err error) {
 	who := sender{fleet: "bench", device: "loop", run: newRun()}
 	broker := settings.Default().Broker
-	broker.URL = bn.url
+	broker.URL = url
 	l, err := openLink(linkOptions{Broker: broker, sender: who, queue: 8, logger: quietLog()})
 	if err != nil {
 		return c, nil, err
@@ -276,9 +278,7 @@ func (bn *bench) loop(ctx context.Context, nets edge.Inferer, a *float64) (c cos
 		publish: l.outlet(edge.Lossless, 0), sender: who,
 		Options: edge.Options{Policy: edge.Lossless, CPUClock: true, Grace: connectWait},
 	}
-	var counter *allocCounter
-	if bn.counting {
-		counter = &allocCounter{from: bn.perRound / 2, to: bn.perRound}
+	if counter != nil {
 		parts.tap = counter
 	}
 	ln, err := newLane(parts, bn.f.live(), bn.bundle)
@@ -298,15 +298,28 @@ func (bn *bench) loop(ctx context.Context, nets edge.Inferer, a *float64) (c cos
 	if t.Masks != uint64(bn.perRound) {
 		return c, nil, fmt.Errorf("%d masks of %d frames: %v", t.Masks, bn.perRound, t.Drops)
 	}
-	if counter != nil {
-		*a = counter.perFrame()
-	}
 	c.wall = float64(t.Last-t.First) / 1e6 / float64(bn.perRound-1)
 	return c, t.CoreMs, nil
 }
 
-// allocations are objects allocated per frame, of the whole process.
-type allocations struct{ outside, whole float64 }
+// allocations are objects allocated per frame by the whole process: with a
+// broker, and with masks that are not sent.
+type allocations struct{ whole, unsent float64 }
+
+// countAllocations runs the loop twice for its allocations, not for its time.
+func (bn *bench) countAllocations(ctx context.Context) error {
+	for _, v := range []struct {
+		url string
+		to  *float64
+	}{{bn.url, &bn.allocs.whole}, {brokerNone, &bn.allocs.unsent}} {
+		counter := &allocCounter{from: max(bn.perRound/2, 1), to: bn.perRound}
+		if _, _, err := bn.loop(ctx, v.url, bn.engine, counter); err != nil {
+			return err
+		}
+		*v.to = counter.perFrame()
+	}
+	return nil
+}
 
 // allocCounter is a tap that counts what the process allocates in the second
 // half of a run, when all buffers have grown.
@@ -328,5 +341,8 @@ func (c *allocCounter) See(_, _ *frame.Frame, _ *frame.Mask) error {
 }
 
 func (c *allocCounter) perFrame() float64 {
+	if c.to <= c.from {
+		return 0
+	}
 	return float64(c.after.Mallocs-c.before.Mallocs) / float64(c.to-c.from)
 }
