@@ -96,8 +96,8 @@ func (o *DatasetOptions) params(seq int, time string) Params {
 //
 // Frames of the same name at different times show the same things. Frames
 // that are there already are kept, so that a run that was cut off goes on;
-// synth.json in dir says what they were made with, and a run with other
-// options is refused. progress, if not nil, is told of each frame, never by
+// synth-SPLIT.json in dir says what they were made with, and a run with other
+// options is refused, as is a folder that holds other things. progress, if not nil, is told of each frame, never by
 // two goroutines at once. It returns when all frames are written, or with the
 // first error.
 func WriteDataset(ctx context.Context, dir string, o DatasetOptions, progress func(done, total int)) error {
@@ -148,12 +148,29 @@ func claim(dir string, o *DatasetOptions) error {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
+		if err := refuseForeign(dir); err != nil {
+			return err
+		}
 		return writeFile(name, want)
 	}
 	if err == nil && !bytes.Equal(have, want) {
 		err = fmt.Errorf("%s was made with other options: choose another folder, or remove it", name)
 	}
 	return err
+}
+
+// refuseForeign is an error where dir holds things, but no split of ours.
+func refuseForeign(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) == 0 {
+		return err
+	}
+	for _, e := range entries {
+		if ok, _ := filepath.Match("synth-*.json", e.Name()); ok {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is not empty and holds no drives (no synth-*.json): choose another folder", dir)
 }
 
 // drive is one sequence at one time of day.

@@ -3,8 +3,10 @@
 //
 // Everything follows from the seed: the same parameters give the same bytes.
 // No picture depends on the ones before it, so frames may be drawn in any
-// order. The arithmetic is written so that compilers may not fuse products
-// and sums (float32(a*b) + c), which differ between processors otherwise.
+// order. Bytes are promised for amd64 (GOAMD64 v1 and v2). Where compilers fuse
+// products and sums, as on arm64, the inner loops are written so that they may
+// not (float32(a*b) + c), but some of the baking is: single pixels may differ
+// there.
 package synth
 
 import (
