@@ -56,9 +56,11 @@ func newBenchCommand(a *app) *cobra.Command {
 	fs := c.Flags()
 	f.modelFlags.add(fs)
 	fs.StringVar(&f.source, "images", "", "the same as SOURCE")
-	fs.StringVar(&f.relit, "relight", settings.Default().Relight.Mode, "none, gamma, clahe or network, on every frame")
+	fs.StringVar(&f.relit, "relight", settings.Default().Relight.Mode,
+		"none, gamma, clahe or network, on every frame")
 	fs.StringVar(&f.codec, "codec", settings.Default().Codec, "form of a mask message: png or rle-zstd")
-	fs.StringVar(&f.broker, "broker", brokerProcess, "process (one beside this program), mqtt://host:1883, or none")
+	fs.StringVar(&f.broker, "broker", brokerProcess,
+		"process (one beside this program), mqtt://host:1883, or none")
 	fs.IntVar(&f.frames, "frames", 120, "frames of each measurement")
 	fs.IntVar(&f.rounds, "rounds", 5, "measurements of each kind")
 	fs.IntVar(&f.starts, "starts", 3, "starts of the program with and without compiled networks; 0: none")
@@ -172,6 +174,7 @@ func (bn *bench) info() benchInfo {
 		Bundle: bn.bundle.Name + " " + bn.bundle.Version, SHA256: bn.bundle.SHA256,
 		Engine: i.Engine, Provider: i.Provider, Precision: i.Precision, Library: i.Library, Threads: i.Threads,
 		NodeShare: i.NodeShare, LoadMs: float64(i.LoadTime) / 1e6, Relight: bn.f.relit, Codec: bn.f.codec,
-		Pictures: bn.from, Shape: bn.bundle.Shapes[0], Frames: bn.perRound, Rounds: bn.f.rounds, Broker: bn.f.broker,
+		Pictures: bn.from, Shape: bn.bundle.Shapes[0], Frames: bn.perRound,
+		Rounds: bn.f.rounds, Broker: bn.f.broker,
 	}
 }

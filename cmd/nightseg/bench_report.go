@@ -108,7 +108,7 @@ func (bn *bench) result(rounds []benchRound) (*benchResult, error) {
 		Wall:       over(func(r *benchRound) float64 { return r.whole.wall }),
 		Core:       over(func(r *benchRound) float64 { return r.whole.core }),
 		Share:      over(func(r *benchRound) float64 { return r.outside.core / r.whole.core }),
-		WallFactor: over(func(r *benchRound) float64 { return r.whole.wall / (r.networks.wall + r.outside.core/2) }),
+		WallFactor: over((*benchRound).wallFactor),
 		Stages:     map[string]spread{},
 		Allocs:     bn.allocs.whole, AllocsLoop: bn.allocs.unsent,
 	}
@@ -119,6 +119,10 @@ func (bn *bench) result(rounds []benchRound) (*benchResult, error) {
 	}
 	return r, bn.f.refuseBusy(r.Others)
 }
+
+// wallFactor is the wall time of the loop to what it may be: the networks, and
+// half of the rest, which the other core can do meanwhile.
+func (r *benchRound) wallFactor() float64 { return r.whole.wall / (r.networks.wall + r.outside.core/2) }
 
 // refuseBusy refuses figures that were taken while other programs worked.
 func (f *benchFlags) refuseBusy(others spread) error {
@@ -134,7 +138,7 @@ func (r *benchResult) limits() []limit {
 	list := []limit{
 		{What: "processor time outside the networks, ms a frame", Value: r.Outside.Median, Limit: limitOutsideMs},
 		{What: "its share of a frame's processor time", Value: r.Share.Median, Limit: limitShare},
-		{What: "wall time to (networks + half of the time outside)", Value: r.WallFactor.Median, Limit: limitWallFactor},
+		{What: "wall time to (networks + half of that)", Value: r.WallFactor.Median, Limit: limitWallFactor},
 	}
 	if r.Starts != nil {
 		list = append(list,
@@ -171,8 +175,8 @@ func (a *app) benchReport(f *benchFlags, r *benchResult) error {
 func (r *benchResult) text() string {
 	var s strings.Builder
 	line := func(name string, v spread) { fmt.Fprintf(&s, "  %-28s %v\n", name, v) }
-	fmt.Fprintf(&s, "%s, %s on %s, %d threads; relight %s; %d x %d; %s\n", r.Bundle, r.Precision, r.Provider, r.Threads,
-		r.Relight, r.Shape[1], r.Shape[0], r.Library)
+	fmt.Fprintf(&s, "%s, %s on %s, %d threads; relight %s; %d x %d; %s\n", r.Bundle, r.Precision, r.Provider,
+		r.Threads, r.Relight, r.Shape[1], r.Shape[0], r.Library)
 	for _, p := range sortedKeys(r.NodeShare) {
 		fmt.Fprintf(&s, "%.0f %% of the nodes on %s\n", 100*r.NodeShare[p], p)
 	}
@@ -193,9 +197,11 @@ func (r *benchResult) text() string {
 	line("outside the networks", r.Outside)
 	line("networks alone", r.NetCore)
 	line("whole loop", r.Core)
-	fmt.Fprintf(&s, "\nobjects allocated a frame: %.2f with broker %s, %.2f without\n", r.Allocs, r.Broker, r.AllocsLoop)
+	fmt.Fprintf(&s, "\nobjects allocated a frame: %.2f with broker %s, %.2f without\n",
+		r.Allocs, r.Broker, r.AllocsLoop)
 	if r.Starts != nil {
-		fmt.Fprintf(&s, "start to first mask, ms: cold %v, warm %v\n", spreadOf(r.Starts.Cold), spreadOf(r.Starts.Warm))
+		fmt.Fprintf(&s, "start to first mask, ms: cold %v, warm %v\n",
+			spreadOf(r.Starts.Cold), spreadOf(r.Starts.Warm))
 	}
 	s.WriteString("\n")
 	for _, l := range r.Limits {

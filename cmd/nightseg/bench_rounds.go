@@ -143,7 +143,9 @@ const (
 )
 
 func drawDrive(ctx context.Context, dir string, shape [2]int, a *app) error {
-	r, err := synth.New(synth.Params{Seed: driveSeed, W: shape[1], H: shape[0], Time: synth.Night, Layout: synth.LayoutDemo})
+	r, err := synth.New(synth.Params{
+		Seed: driveSeed, W: shape[1], H: shape[0], Time: synth.Night, Layout: synth.LayoutDemo,
+	})
 	if err != nil {
 		return err
 	}
@@ -187,7 +189,8 @@ func (bn *bench) decodeAndFit(ctx context.Context, r *benchRound) (err error) {
 	defer func() { err = errors.Join(err, src.Close()) }()
 	b := bn.bundle
 	fitter, err := fit.New(fit.Settings{
-		W: b.Shapes[0][1], H: b.Shapes[0][0], Fit: b.Resize.Fit, Filter: b.Resize.Filter, Antialias: b.Resize.Antialias,
+		W: b.Shapes[0][1], H: b.Shapes[0][0], Fit: b.Resize.Fit, Filter: b.Resize.Filter,
+		Antialias: b.Resize.Antialias,
 	})
 	if err != nil {
 		return err
@@ -265,7 +268,8 @@ func (bn *bench) loop(
 		return c, nil, err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
-	src, err := openCamera(ctx, settings.Camera{ID: "bench", Source: bn.dir, Fit: "bundle", Loop: true}, bn.bundle, false)
+	src, err := openCamera(ctx, settings.Camera{ID: "bench", Source: bn.dir, Fit: "bundle", Loop: true},
+		bn.bundle, false)
 	if err != nil {
 		return c, nil, err
 	}

@@ -150,7 +150,8 @@ func (bn *bench) start(ctx context.Context, cache string) (time.Duration, error)
 		return 0, errors.Join(fmt.Errorf("no connection to %s: %w", bn.url, ctx.Err()), watchErr)
 	}
 	args := append(append([]string(nil), bn.f.self[1:]...), "replay", bn.dir, "--frames", "1", "--rate", rateMax,
-		"--broker", bn.url, "--fleet", fleet, "--device", device, "--bundle", bn.bundle.Path, "--engine", bn.f.engine,
+		"--broker", bn.url, "--fleet", fleet, "--device", device, "--bundle", bn.bundle.Path,
+		"--engine", bn.f.engine,
 		"--provider", bn.f.Provider, "--precision", bn.f.Precision, "--threads", strconv.Itoa(bn.f.Threads),
 		"--lib-dir", bn.f.LibDir, "--cache-dir", cache, "--relight", bn.f.relit, "--gate", "always", "--json")
 	var said strings.Builder

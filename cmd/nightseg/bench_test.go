@@ -20,14 +20,16 @@ func TestBenchMeasures(t *testing.T) {
 	var out, errOut strings.Builder
 	a := &app{out: &out, err: &errOut}
 	f := &benchFlags{
-		source: dir, relit: "network", codec: "png", broker: brokerProcess, frames: 8, rounds: 2, starts: 1, force: true,
-		self: selfInTest(),
+		source: dir, relit: "network", codec: "png", broker: brokerProcess, frames: 8, rounds: 2,
+		starts: 1, force: true, self: selfInTest(),
 	}
 	f.bundle, f.engine, f.Provider = tinyBundle(t), engineORT, "cpu"
 	if err := a.bench(t.Context(), f); err != nil {
 		t.Fatalf("%v\n%s", err, errOut.String())
 	}
-	for _, want := range []string{"tiny-3", "whole loop", "stage encode", "objects allocated a frame", "cold", "limit"} {
+	for _, want := range []string{
+		"tiny-3", "whole loop", "stage encode", "objects allocated a frame", "cold", "limit",
+	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
@@ -40,9 +42,10 @@ func TestBenchMeasures(t *testing.T) {
 func TestBenchJSON(t *testing.T) {
 	needEngine(t)
 	var r benchResult
-	commandJSON(t, exitDone, &r, "bench", "--bundle", tinyBundle(t), "--frames", "6", "--rounds", "1", "--starts", "0",
-		"--broker", "none", "--force", "--provider", "cpu", "--relight", "none")
-	if r.Frames != 6 || r.Networks.Median <= 0 || r.Outside.Median <= 0 || r.Core.Median <= 0 || r.Decode.Median <= 0 {
+	commandJSON(t, exitDone, &r, "bench", "--bundle", tinyBundle(t), "--frames", "6", "--rounds", "1",
+		"--starts", "0", "--broker", "none", "--force", "--provider", "cpu", "--relight", "none")
+	if r.Frames != 6 || r.Networks.Median <= 0 || r.Outside.Median <= 0 || r.Core.Median <= 0 ||
+		r.Decode.Median <= 0 {
 		t.Errorf("a figure is missing: %+v", r)
 	}
 	if len(r.Limits) != 3 || r.Starts != nil || r.Pictures != "synthetic drive, JPEG" {
@@ -84,7 +87,8 @@ func TestProcessTimes(t *testing.T) {
 		t.Errorf("a process that is not there: %v", d)
 	}
 	m := newLoadMeter(files)
-	if got := m.busiest(map[string]time.Duration{"77": time.Second}); len(got) != 1 || !strings.Contains(got[0], "process 77") {
+	if got := m.busiest(map[string]time.Duration{"77": time.Second}); len(got) != 1 ||
+		!strings.Contains(got[0], "process 77") {
 		t.Errorf("busiest %v", got)
 	}
 }
@@ -123,7 +127,8 @@ func TestLimits(t *testing.T) {
 	}
 	var out strings.Builder
 	a := &app{out: &out, err: &out}
-	if err := a.benchReport(&benchFlags{check: true}, r); err == nil || !strings.Contains(out.String(), "FAILS its share") {
+	if err := a.benchReport(&benchFlags{check: true}, r); err == nil ||
+		!strings.Contains(out.String(), "FAILS its share") {
 		t.Errorf("--check: %v\n%s", err, out.String())
 	}
 }

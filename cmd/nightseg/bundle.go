@@ -152,7 +152,8 @@ func newBundleNew(a *app) *cobra.Command {
 			"bundle that run, replay, eval and bench take. The class list has a line per class in the order of\n" +
 			"the ids: name, and if wished a colour (#rrggbb) and the word static or moving.",
 		Example: "  nightseg bundle new --onnx net.onnx --classes classes.txt --labels gt/train --out mine\n" +
-			"  nightseg bundle new --onnx net.onnx --classes classes.txt --size 1024x512 --mean 0,0,0 --std 1,1,1 --out mine",
+			"  nightseg bundle new --onnx net.onnx --classes classes.txt --out mine \\\n" +
+			"      --size 1024x512 --mean 0,0,0 --std 1,1,1",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.bundleNew(f) },
 	}
@@ -160,7 +161,8 @@ func newBundleNew(a *app) *cobra.Command {
 	fs.StringVar(&f.ONNX, "onnx", "", "the network")
 	fs.StringVar(&f.Classes, "classes", "", "text file with a class per line")
 	fs.StringVar(&f.Out, "out", "", "folder to make; it must not be there yet")
-	fs.StringVar(&f.Labels, "labels", "", "folder of label pictures to count class shares in (default: equal shares)")
+	fs.StringVar(&f.Labels, "labels", "",
+		"folder of label pictures to count class shares in (default: equal shares)")
 	fs.StringVar(&f.Picture, "picture", "", "picture for the golden vectors (default: an artificial one)")
 	fs.StringVar(&f.Name, "name", "", "name of the bundle (default: of the network's file)")
 	fs.StringVar(&f.Version, "set-version", "", "version of the bundle (default: 0.1.0)")
@@ -168,9 +170,11 @@ func newBundleNew(a *app) *cobra.Command {
 	fs.StringVar(&f.size, "size", "", "input size, width x height, where the network leaves it open")
 	fs.Float64SliceVar(&f.mean, "mean", nil, "mean of red, green, blue, of values in 0..1 (default: ImageNet's)")
 	fs.Float64SliceVar(&f.std, "std", nil, "standard deviation of red, green, blue (default: ImageNet's)")
-	fs.BoolVar(&f.AlignCorners, "align-corners", false, "logits are enlarged with corner points on corner pixels")
+	fs.BoolVar(&f.AlignCorners, "align-corners", false,
+		"logits are enlarged with corner points on corner pixels")
 	fs.StringVar(&f.engine, "engine", engineORT, "library that runs the network: onnxruntime")
-	fs.StringVar(&f.Provider, "provider", model.CPU, "hardware that makes the golden vectors: cpu, or auto, openvino, ...")
+	fs.StringVar(&f.Provider, "provider", model.CPU,
+		"hardware that makes the golden vectors: cpu, or auto, openvino, ...")
 	fs.StringVar(&f.LibDir, "lib-dir", "", "folder of the engine's library (default: where the set-up put it)")
 	return c
 }
@@ -191,7 +195,9 @@ func (a *app) bundleNew(f *newFlags) error {
 	if err := f.normalise(); err != nil {
 		return err
 	}
-	f.NewOptions.Engine = func(b *model.Bundle) (model.Engine, error) { return openEngine(f.engine, b, f.Options) }
+	f.NewOptions.Engine = func(b *model.Bundle) (model.Engine, error) {
+		return openEngine(f.engine, b, f.Options)
+	}
 	b, warnings, err := model.NewBundle(f.NewOptions)
 	if err != nil {
 		return err
@@ -291,7 +297,8 @@ func (a *app) bundleVerify(ctx context.Context, f *verifyFlags) error {
 // verdict is the outcome as an exit code.
 func (v *verification) verdict() error {
 	if n := v.failures(); n > 0 {
-		return fail(exitRefused, "bundle %s: %d of %d comparisons do not hold", v.Bundle, n, len(v.Checks)+len(v.Pairs))
+		return fail(exitRefused, "bundle %s: %d of %d comparisons do not hold", v.Bundle, n,
+			len(v.Checks)+len(v.Pairs))
 	}
 	if len(v.Checks) == 0 {
 		return fmt.Errorf("bundle %s: no engine is here to replay the golden vectors: %s",

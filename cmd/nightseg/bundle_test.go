@@ -51,7 +51,8 @@ func TestBundleVerify(t *testing.T) {
 	if len(v.Checks) != 1 || v.Checks[0].Provider != "cpu" || v.Checks[0].Precision != "fp32" {
 		t.Errorf("one engine: %+v", v.Checks)
 	}
-	commandJSON(t, exitRefused, &v, "bundle", "verify", tinyBundle(t), "--provider", "cuda", "--precision", "fp32")
+	commandJSON(t, exitRefused, &v, "bundle", "verify", tinyBundle(t),
+		"--provider", "cuda", "--precision", "fp32")
 	if len(v.Checks) != 1 || v.Checks[0].Error == "" {
 		t.Errorf("a provider that is not here: %+v", v.Checks)
 	}
@@ -59,12 +60,14 @@ func TestBundleVerify(t *testing.T) {
 
 // A bundle whose expected mask is another one is refused, with the figures.
 func TestBundleVerifyRefuses(t *testing.T) {
-	v := &verification{bundle: &model.Bundle{}, Bundle: "b 1", Checks: []checkLine{{Holds: true}, {Holds: false}}}
+	v := &verification{Bundle: "b 1", Checks: []checkLine{{Holds: true}, {Holds: false}}}
 	if err := v.verdict(); err == nil || !strings.Contains(err.Error(), "1 of 2") {
 		t.Errorf("verdict %v", err)
 	}
 	v.fp32 = []ran{
-		{"a", []float32{0, 1}, []uint8{0, 1}}, {"same", []float32{0, 1}, []uint8{0, 1}}, {"off", []float32{0, 0.9}, []uint8{0, 1}},
+		{"a", []float32{0, 1}, []uint8{0, 1}},
+		{"same", []float32{0, 1}, []uint8{0, 1}},
+		{"off", []float32{0, 0.9}, []uint8{0, 1}},
 	}
 	v.compare()
 	if len(v.Pairs) != 2 || !v.Pairs[0].Holds || v.Pairs[1].Holds {

@@ -44,7 +44,8 @@ func (l checkLine) text() string {
 	if l.Error != "" {
 		return fmt.Sprintf("FAILS %s %s", what, l.Error)
 	}
-	return fmt.Sprintf("%s %s logits differ by %.2g of their range (limit %.2g), masks agree on %.2f %% (limit %.2f %%)",
+	return fmt.Sprintf("%s %s logits differ by %.2g of their range (limit %.2g), "+
+		"masks agree on %.2f %% (limit %.2f %%)",
 		holds(l.Holds), what, l.Logits, l.Limit.LogitsRelative, 100*l.Mask, 100*l.Limit.MaskAgreement)
 }
 
@@ -58,7 +59,8 @@ type pairLine struct {
 }
 
 func (l pairLine) text() string {
-	return fmt.Sprintf("%s %s and %s, fp32: logits differ by %.2g of their range (limit %.2g), masks agree on %.3f %%",
+	return fmt.Sprintf("%s %s and %s, fp32: logits differ by %.2g of their range (limit %.2g), "+
+		"masks agree on %.3f %%",
 		holds(l.Holds), l.A, l.B, l.Logits, pairLogits, 100*l.Mask)
 }
 
@@ -164,7 +166,8 @@ func (v *verification) run(e engine, line *checkLine) error {
 		return err
 	}
 	if len(got.Data) != len(want.Data) {
-		return fmt.Errorf("logits of %dx%dx%d, golden ones are %dx%dx%d", got.C, got.H, got.W, want.C, want.H, want.W)
+		return fmt.Errorf("logits of %dx%dx%d, golden ones are %dx%dx%d", got.C, got.H, got.W, want.C, want.H,
+			want.W)
 	}
 	mask := model.FullSizeArgMax(&got, v.bundle.AlignCorners)
 	line.Logits = model.RelativeDifference(got.Data, want.Data)

@@ -119,8 +119,9 @@ func scene(w, h, n int) *image.RGBA {
 
 func TestHelpShowsExamples(t *testing.T) {
 	for _, args := range [][]string{
-		{"eval"}, {"bench"}, {"bundle"}, {"bundle", "info"}, {"bundle", "verify"}, {"bundle", "pack"}, {"bundle", "new"},
-		{"synth"}, {"doctor"}, {"config"}, {"config", "check"}, {"config", "show"}, {"config", "schema"}, {"config", "example"},
+		{"eval"}, {"bench"}, {"synth"}, {"doctor"}, {"bundle"}, {"config"},
+		{"bundle", "info"}, {"bundle", "verify"}, {"bundle", "pack"}, {"bundle", "new"},
+		{"config", "check"}, {"config", "show"}, {"config", "schema"}, {"config", "example"},
 	} {
 		code, out, _ := command(t, append(args, "--help")...)
 		if code != exitDone || !strings.Contains(out, "Examples:\n  nightseg "+args[0]) {

@@ -29,7 +29,7 @@ func newConfigCommand(a *app) *cobra.Command {
 		},
 		&cobra.Command{
 			Use:   "show [FILE]",
-			Short: "Print the settings that a file gives, with those that it leaves out (without FILE: the factory settings)",
+			Short: "Print all settings that a file stands for (without FILE: the factory settings)",
 			Example: "  nightseg config show nightseg.yaml\n" +
 				"  nightseg config show --json",
 			Args: cobra.MaximumNArgs(1),

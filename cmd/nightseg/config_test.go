@@ -13,7 +13,8 @@ func TestConfigExampleIsValid(t *testing.T) {
 		t.Fatalf("exit code %d: %s", code, errOut)
 	}
 	name := saveText(t, filepath.Join(t.TempDir(), "nightseg.yaml"), text)
-	if code, out, errOut := command(t, "config", "check", name); code != exitDone || !strings.Contains(out, "valid") {
+	if code, out, errOut := command(t, "config", "check", name); code != exitDone ||
+		!strings.Contains(out, "valid") {
 		t.Errorf("check of the example: exit code %d, %q %q", code, out, errOut)
 	}
 	_, shown, _ := command(t, "config", "show", name)
@@ -45,7 +46,9 @@ func TestConfigCheckNamesWhatIsWrong(t *testing.T) {
 }
 
 func TestConfigSchemas(t *testing.T) {
-	for _, args := range [][]string{{"config", "schema"}, {"config", "schema", "--desired"}, {"config", "show", "--json"}} {
+	for _, args := range [][]string{
+		{"config", "schema"}, {"config", "schema", "--desired"}, {"config", "show", "--json"},
+	} {
 		code, out, errOut := command(t, args...)
 		var doc map[string]any
 		if err := json.Unmarshal([]byte(out), &doc); code != exitDone || err != nil || len(doc) == 0 {

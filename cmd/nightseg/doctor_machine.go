@@ -25,7 +25,8 @@ const (
 )
 
 func (d *doctor) program(context.Context) {
-	d.ok("program", fmt.Sprintf("nightseg %s, %s, %s/%s", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH))
+	d.ok("program", fmt.Sprintf("nightseg %s, %s, %s/%s",
+		version(), runtime.Version(), runtime.GOOS, runtime.GOARCH))
 }
 
 // Instructions for 8-bit products, and what to do without.
@@ -66,7 +67,8 @@ func (d *doctor) processor(context.Context) {
 		d.warn("processor", text+", no instructions for 8-bit products ("+slow+" only)",
 			"int8 will be little faster than fp32: compare with nightseg bench --precision")
 	default:
-		d.warn("processor", text+", vector instructions unknown", "compare int8 and fp32 with nightseg bench --precision")
+		d.warn("processor", text+", vector instructions unknown",
+			"compare int8 and fp32 with nightseg bench --precision")
 	}
 	governor := readWord(d.root, "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 	if governor == "powersave" {
@@ -126,7 +128,8 @@ func (d *doctor) cameras(context.Context) {
 	case len(found) == 0:
 		d.ok("cameras", "no /dev/video*: use RTSP, a folder or synth://")
 	case len(denied) > 0:
-		d.warn("cameras", strings.Join(denied, " ")+" may not be opened by this user", "add the user to the group video")
+		d.warn("cameras", strings.Join(denied, " ")+" may not be opened by this user",
+			"add the user to the group video")
 	default:
 		d.ok("cameras", strings.Join(found, " "))
 	}
@@ -162,7 +165,8 @@ func (d *doctor) heat(context.Context) {
 		d.ok("temperature", text)
 	}
 	if h.Throttled {
-		d.warn("throttling", "a cooling device slows the machine", "look after its cooling, or choose a smaller power mode")
+		d.warn("throttling", "a cooling device slows the machine",
+			"look after its cooling, or choose a smaller power mode")
 	}
 	supplies, _ := fs.Glob(d.root, "sys/class/power_supply/*")
 	for _, s := range supplies {

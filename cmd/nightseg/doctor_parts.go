@@ -48,7 +48,8 @@ func (d *doctor) libraries(context.Context) {
 	}
 	text := fmt.Sprintf("%s, providers %s", file, strings.Join(providers, ", "))
 	if len(providers) == 1 && providers[0] == model.CPU {
-		d.warn("onnxruntime", text, "on x86 the openvino provider is about a third faster in int8: run make setup-ort")
+		d.warn("onnxruntime", text,
+			"on x86 the openvino provider is about a third faster in int8: run make setup-ort")
 		return
 	}
 	d.ok("onnxruntime", text)
@@ -77,7 +78,8 @@ func (d *doctor) bundle(ctx context.Context) {
 	for _, p := range sortedKeys(info.NodeShare) {
 		shares = append(shares, fmt.Sprintf("%.0f %% of the nodes on %s", 100*info.NodeShare[p], p))
 	}
-	d.ok("engine", fmt.Sprintf("%s, %v; loaded in %d ms", strings.Join(shares, ", "), checks[0], info.LoadTime.Milliseconds()))
+	d.ok("engine", fmt.Sprintf("%s, %v; loaded in %d ms",
+		strings.Join(shares, ", "), checks[0], info.LoadTime.Milliseconds()))
 	for _, n := range info.Notes {
 		d.ok("engine", "note: "+n)
 	}
@@ -132,6 +134,7 @@ func (d *doctor) reachBroker(ctx context.Context) {
 	case last != nil:
 		d.fail("broker", last.Error(), "")
 	default:
-		d.fail("broker", fmt.Sprintf("%s does not answer within %v", b.URL, d.f.timeout), "check address and firewall")
+		d.fail("broker", fmt.Sprintf("%s does not answer within %v", b.URL, d.f.timeout),
+			"check address and firewall")
 	}
 }

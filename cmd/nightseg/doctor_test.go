@@ -30,21 +30,27 @@ func TestDoctorLooksAtTheMachine(t *testing.T) {
 		text  string
 	}{
 		"fast 8-bit products": {
-			fstest.MapFS{"proc/cpuinfo": file("model name : X\nflags : sse2 avx2 avx512_vnni\n")}, processor, stateOK, "avx512_vnni",
+			fstest.MapFS{"proc/cpuinfo": file("model name : X\nflags : sse2 avx2 avx512_vnni\n")},
+			processor, stateOK, "avx512_vnni",
 		},
-		"slow 8-bit products": {fstest.MapFS{"proc/cpuinfo": file("flags : sse2 avx2\n")}, processor, stateWarn, "avx2 only"},
+		"slow 8-bit products": {
+			fstest.MapFS{"proc/cpuinfo": file("flags : sse2 avx2\n")}, processor, stateWarn, "avx2 only",
+		},
 		"saves power": {
-			fstest.MapFS{"sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": file("powersave\n")}, processor, stateWarn, "saves power",
+			fstest.MapFS{"sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": file("powersave\n")},
+			processor, stateWarn, "saves power",
 		},
 		"hot": {
 			fstest.MapFS{
-				"sys/class/thermal/thermal_zone0/temp": file("91000\n"), "sys/class/thermal/thermal_zone0/type": file("CPU-therm\n"),
+				"sys/class/thermal/thermal_zone0/temp": file("91000\n"),
+				"sys/class/thermal/thermal_zone0/type": file("CPU-therm\n"),
 			},
 			func(d *doctor) { d.heat(t.Context()) }, stateWarn, "CPU-therm 91 °C",
 		},
 		"throttled": {
 			fstest.MapFS{
-				"sys/class/thermal/cooling_device0/cur_state": file("2\n"), "sys/class/thermal/cooling_device0/type": file("Processor\n"),
+				"sys/class/thermal/cooling_device0/cur_state": file("2\n"),
+				"sys/class/thermal/cooling_device0/type":      file("Processor\n"),
 			},
 			func(d *doctor) { d.heat(t.Context()) }, stateWarn, "slows the machine",
 		},
@@ -95,7 +101,8 @@ func TestDoctorReachesTheBroker(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if f := reach(closed); f.State != stateFail || !strings.Contains(f.Text, closed) && !strings.Contains(f.Text, "refused") {
+	if f := reach(closed); f.State != stateFail || !strings.Contains(f.Text, closed) &&
+		!strings.Contains(f.Text, "refused") {
 		t.Errorf("nobody listens: %+v", f)
 	}
 }
@@ -111,7 +118,9 @@ func TestDoctorOnThisMachine(t *testing.T) {
 			t.Errorf("%s has no remedy: %+v", f.Name, f)
 		}
 	}
-	for _, want := range []string{"program", "processor", "onnxruntime", "bundle", "engine", "jpeg", "capture", "clock", "cache"} {
+	for _, want := range []string{
+		"program", "processor", "onnxruntime", "bundle", "engine", "jpeg", "capture", "clock", "cache",
+	} {
 		if names[want] == "" {
 			t.Errorf("no check of %s in %v", want, names)
 		}

@@ -58,16 +58,21 @@ func newEvalCommand(a *app) *cobra.Command {
 	fs.Lookup("precision").Usage = "networks: auto, fp32 or int8, or several"
 	fs.StringVar(&f.images, "images", "", "folder of pictures, or a tree of sequences")
 	fs.StringVar(&f.labels, "labels", "", "folder of labels: PNG of class ids, named like the pictures")
-	fs.StringVar(&f.mapFile, "map", "", `JSON file from label ids to classes, such as {"7": "road"}; other ids are left out`)
-	fs.StringVar(&f.flicker, "flicker", "", "folder of consecutive frames to measure flicker on, in place of a score")
+	fs.StringVar(&f.mapFile, "map", "",
+		`JSON file from label ids to classes, such as {"7": "road"}; other ids are left out`)
+	fs.StringVar(&f.flicker, "flicker", "",
+		"folder of consecutive frames to measure flicker on, in place of a score")
 	fs.StringSliceVar(&f.relights, "relight", []string{"network"}, "none, gamma, clahe or network, or several")
-	fs.Float64SliceVar(&f.stds, "std", nil, "spread of the class weights, or several; 0: off (default: as the bundle says)")
+	fs.Float64SliceVar(&f.stds, "std", nil,
+		"spread of the class weights, or several; 0: off (default: as the bundle says)")
 	fs.StringVar(&f.mode, "reweight", "bundle", "bundle, probability or logit")
 	fs.StringVar(&f.gate, "gate", string(relight.Always), "when to relight: always, dark or never")
 	fs.Float64Var(&f.threshold, "threshold", 0, "a pixel below this probability is unknown; 0: none is")
-	fs.StringSliceVar(&f.apart, "apart", nil, "classes to leave out of a second mIoU (too few pixels), such as fence")
+	fs.StringSliceVar(&f.apart, "apart", nil,
+		"classes to leave out of a second mIoU (too few pixels), such as fence")
 	fs.IntVar(&f.block, "block", 0, "frames in a block of the bootstrap; 0: the cube root of their number")
-	fs.Float64Var(&f.within, "within", 0, "exit with 3 where int8 is so many points below fp32; 0: do not compare")
+	fs.Float64Var(&f.within, "within", 0,
+		"exit with 3 where int8 is so many points below fp32; 0: do not compare")
 	fs.StringVar(&f.look, "look", "", "name of the test set that is looked at")
 	fs.StringVar(&f.log, "log", looksFile, "file that looks at test sets are added to")
 	fs.BoolVar(&f.markdown, "markdown", false, "print a Markdown table, as docs/accuracy.md has it")
@@ -190,7 +195,8 @@ func (f *evalFlags) checkApart(b *model.Bundle) ([]int, error) {
 	for _, name := range f.apart {
 		i := slices.Index(b.ClassNames(), name)
 		if i < 0 {
-			return nil, fail(exitUsage, "--apart %q: the bundle has the classes %s", name, strings.Join(b.ClassNames(), ", "))
+			return nil, fail(exitUsage, "--apart %q: the bundle has the classes %s", name,
+				strings.Join(b.ClassNames(), ", "))
 		}
 		ids = append(ids, i)
 	}

@@ -86,7 +86,9 @@ func parseMap(doc []byte, classes []string) (table [256]uint8, err error) {
 func labelNames(picture string) []string {
 	stem := strings.TrimSuffix(picture, path.Ext(picture))
 	names := []string{stem + ".png"}
-	for _, v := range [][2]string{{"_rgb_anon", "_gt_labelTrainIds"}, {"_leftImg8bit", "_gtFine_labelTrainIds"}} {
+	for _, v := range [][2]string{
+		{"_rgb_anon", "_gt_labelTrainIds"}, {"_leftImg8bit", "_gtFine_labelTrainIds"},
+	} {
 		if s, ok := strings.CutSuffix(stem, v[0]); ok {
 			names = append(names, s+v[1]+".png")
 		}
@@ -114,7 +116,8 @@ func (r *labelReader) read(picture string) (*labelled, error) {
 			return l, nil
 		}
 	}
-	return nil, fmt.Errorf("picture %s has no label in %s (looked for %s)", picture, r.dir, strings.Join(names, ", "))
+	return nil, fmt.Errorf("picture %s has no label in %s (looked for %s)", picture, r.dir,
+		strings.Join(names, ", "))
 }
 
 // mostLabelPixels bounds what a broken or hostile file can ask for.
@@ -151,7 +154,8 @@ func (r *labelReader) parse(b []byte) (*labelled, error) {
 		for x, v := range pix[y*stride:][:l.w] {
 			k := r.table[v]
 			if int(k) >= r.classes && k != frame.Unknown {
-				return nil, fmt.Errorf("id %d at %d, %d is no class of the bundle, which has %d: use --map", v, x, y, r.classes)
+				return nil, fmt.Errorf("id %d at %d, %d is no class of the bundle, which has %d: use --map",
+					v, x, y, r.classes)
 			}
 			l.ids[y*l.w+x] = k
 		}

@@ -46,7 +46,8 @@ func TestLabelForms(t *testing.T) {
 		}
 	}
 	// A palette of few colours is stored with few bits: the indices count, not the bits.
-	few := &image.Paletted{Pix: []uint8{0, 1, 1, 0}, Stride: 2, Rect: image.Rect(0, 0, 2, 2), Palette: colours[:2]}
+	few := &image.Paletted{Pix: []uint8{0, 1, 1, 0}, Stride: 2, Rect: image.Rect(0, 0, 2, 2),
+		Palette: colours[:2]}
 	if l, err := reader(t, "").parse(encoded(t, few)); err != nil || !slices.Equal(l.ids, few.Pix) {
 		t.Errorf("two colours: %+v, %v", l, err)
 	}
@@ -65,9 +66,10 @@ func TestLabelForms(t *testing.T) {
 }
 
 // A PNG of 4-bit grey: the decoder would stretch id 1 to 17.
-var grey4 = []byte("\x89\x50\x4e\x47\x0d\x0a\x1a\x0a\x00\x00\x00\x0d\x49\x48\x44\x52\x00\x00\x00\x02\x00\x00\x00\x01\x04" +
-	"\x00\x00\x00\x00\x14\xb9\xcd\x57\x00\x00\x00\x0a\x49\x44\x41\x54\x78\x9c\x63\x60\x04\x00\x00\x03\x00" +
-	"\x02\x4b\xf5\xdd\xea\x00\x00\x00\x00\x49\x45\x4e\x44\xae\x42\x60\x82")
+var grey4 = []byte("\x89\x50\x4e\x47\x0d\x0a\x1a\x0a\x00\x00\x00\x0d\x49\x48\x44\x52\x00\x00\x00\x02" +
+	"\x00\x00\x00\x01\x04\x00\x00\x00\x00\x14\xb9\xcd\x57\x00\x00\x00\x0a\x49\x44\x41" +
+	"\x54\x78\x9c\x63\x60\x04\x00\x00\x03\x00\x02\x4b\xf5\xdd\xea\x00\x00\x00\x00\x49" +
+	"\x45\x4e\x44\xae\x42\x60\x82")
 
 func TestGreyOfFewBitsIsRefused(t *testing.T) {
 	if _, err := reader(t, "").parse(grey4); err == nil || !strings.Contains(err.Error(), "4 bits") {

@@ -47,8 +47,9 @@ func (f *evalFlags) guard() error {
 	sets := append(testSets(f.images), testSets(f.labels)...)
 	for _, s := range sets {
 		if s != f.look {
-			return fail(exitRefused, "%s is a test set: choose on another one, and look at this one once, at the end, "+
-				"with --look %s (the look is written to %s)", s, s, f.log)
+			return fail(exitRefused,
+				"%s is a test set: choose on another one, and look at this one once, at the end, "+
+					"with --look %s (the look is written to %s)", s, s, f.log)
 		}
 	}
 	if f.look != "" && len(sets) == 0 {
@@ -94,7 +95,8 @@ func (l *looks) add(set string, r *evalResult) error {
 			v.Precision, v.Relight, v.Std, v.MIoU, v.Interval.Low, v.Interval.High))
 	}
 	err = w.Write([]string{
-		time.Now().UTC().Format(time.RFC3339), r.Bundle, r.SHA256, set, fmt.Sprint(r.Frames), strings.Join(figures, "; "),
+		time.Now().UTC().Format(time.RFC3339), r.Bundle, r.SHA256, set, fmt.Sprint(r.Frames),
+		strings.Join(figures, "; "),
 	})
 	w.Flush()
 	return errors.Join(err, w.Error(), l.file.Sync())

@@ -177,7 +177,8 @@ func (a *app) evalReport(f *evalFlags, r *evalResult) error {
 	}
 	if f.confusion {
 		for _, v := range r.Variants {
-			a.printf("\n%s, relight %s, std %g: labels in rows, masks in columns, the last of no class\n", v.Precision, v.Relight, v.Std)
+			a.printf("\n%s, relight %s, std %g: labels in rows, masks in columns, the last of no class\n",
+				v.Precision, v.Relight, v.Std)
 			for i, name := range r.Classes {
 				a.printf("%-12s %9d\n", name, v.Confusion[i])
 			}
@@ -221,7 +222,8 @@ func (r *evalResult) text() string {
 				v.Without.Interval.Low, v.Without.Interval.High)
 		}
 		if v.ToFloat != nil {
-			fmt.Fprintf(&s, ", fp32 %+.2f [%+.2f, %+.2f]", v.ToFloat.MIoU, v.ToFloat.Interval.Low, v.ToFloat.Interval.High)
+			fmt.Fprintf(&s, ", fp32 %+.2f [%+.2f, %+.2f]", v.ToFloat.MIoU, v.ToFloat.Interval.Low,
+				v.ToFloat.Interval.High)
 		}
 		s.WriteString("\n ")
 		for _, name := range r.Present {

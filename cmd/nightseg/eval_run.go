@@ -106,7 +106,8 @@ func newEvalGroup(f *evalFlags, b *model.Bundle, precision, mode string) (*evalG
 		if err != nil {
 			return nil, usage(err)
 		}
-		g.variants = append(g.variants, &evalVariant{precision: precision, relight: mode, std: s.decide.Std, decide: d})
+		v := &evalVariant{precision: precision, relight: mode, std: s.decide.Std, decide: d}
+		g.variants = append(g.variants, v)
 	}
 	return g, nil
 }

@@ -11,7 +11,8 @@ import (
 func (r *evalResult) markdown() string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "**%s**: %d frames, %.1f million labelled pixels; bundle %s (`%.12s`), %s; "+
-		"95 %% intervals, blocks of %d frames.\n\n", r.Set, r.Frames, float64(r.Labelled)/1e6, r.Bundle, r.SHA256, r.Engine, r.Block)
+		"95 %% intervals, blocks of %d frames.\n\n",
+		r.Set, r.Frames, float64(r.Labelled)/1e6, r.Bundle, r.SHA256, r.Engine, r.Block)
 	head := []string{"networks", "relight", "std", "mIoU"}
 	if len(r.Apart) > 0 {
 		head = append(head, "without "+strings.Join(r.Apart, ", "))
@@ -34,7 +35,8 @@ func (r *evalResult) markdown() string {
 	}
 	row(&s, rule)
 	for _, v := range r.Variants {
-		cells := []string{v.Precision, v.Relight, fmt.Sprintf("%g", v.Std), withInterval("%.1f", v.MIoU, v.Interval)}
+		cells := []string{v.Precision, v.Relight, fmt.Sprintf("%g", v.Std),
+			withInterval("%.1f", v.MIoU, v.Interval)}
 		if len(r.Apart) > 0 {
 			cells = append(cells, withInterval("%.1f", v.Without.MIoU, v.Without.Interval))
 		}
@@ -95,7 +97,9 @@ func (a *app) flickerReport(f *evalFlags, ev *evaluation) error {
 	}
 	if f.markdown {
 		var s strings.Builder
-		fmt.Fprintf(&s, "**%s**: share of pixels that change class between neighbouring frames; %d frames; bundle %s (`%.12s`), %s.\n\n",
+		fmt.Fprintf(&s,
+			"**%s**: share of pixels that change class between neighbouring frames; %d frames; "+
+				"bundle %s (`%.12s`), %s.\n\n",
 			r.Set, r.Frames, r.Bundle, r.SHA256, r.Engine)
 		row(&s, []string{"networks", "relight", "std", "changed"})
 		row(&s, []string{"---", "---", "---:", "---:"})

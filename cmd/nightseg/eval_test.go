@@ -81,7 +81,8 @@ func TestEvalOfOwnMasksIsPerfect(t *testing.T) {
 func TestEvalVariantsShareInference(t *testing.T) {
 	needEngine(t)
 	images, labels := labelledSet(t, t.TempDir(), 4, 1)
-	base := []string{"eval", "--bundle", tinyBundle(t), "--images", images, "--labels", labels, "--provider", "cpu"}
+	base := []string{"eval", "--bundle", tinyBundle(t), "--images", images, "--labels", labels,
+		"--provider", "cpu"}
 	var all evalResult
 	commandJSON(t, exitDone, &all, append(base, "--precision", "fp32,int8", "--relight", "none,network,gamma",
 		"--std", "0,0.2", "--apart", "car")...)
@@ -93,7 +94,8 @@ func TestEvalVariantsShareInference(t *testing.T) {
 		var one evalResult
 		commandJSON(t, exitDone, &one, append(base, "--precision", v.Precision, "--relight", v.Relight,
 			"--std", fmt.Sprint(v.Std))...)
-		if one.MIoU != v.MIoU || one.Interval != v.Interval || !slices.EqualFunc(one.Confusion, v.Confusion, slices.Equal) {
+		if one.MIoU != v.MIoU || one.Interval != v.Interval ||
+			!slices.EqualFunc(one.Confusion, v.Confusion, slices.Equal) {
 			t.Errorf("%s %s %g: %.3f among others, %.3f alone", v.Precision, v.Relight, v.Std, v.MIoU, one.MIoU)
 		}
 		if (v.ToFloat != nil) != (v.Precision == "int8") || v.Without == nil {
@@ -151,8 +153,8 @@ func TestEvalMapsLabels(t *testing.T) {
 		savePNG(t, name, g)
 	}
 	args := []string{
-		"eval", "--bundle", tinyBundle(t), "--images", images, "--labels", labels, "--precision", "fp32", "--provider", "cpu",
-		"--relight", "none", "--std", "0",
+		"eval", "--bundle", tinyBundle(t), "--images", images, "--labels", labels, "--precision", "fp32",
+		"--provider", "cpu", "--relight", "none", "--std", "0",
 	}
 	if code, _, errOut := command(t, args...); code != exitFailed || !strings.Contains(errOut, "--map") {
 		t.Errorf("ids that are no classes: exit code %d, %q", code, errOut)
@@ -164,7 +166,8 @@ func TestEvalMapsLabels(t *testing.T) {
 		t.Errorf("mIoU %.1f of the classes %v", r.MIoU, r.Present)
 	}
 	bad := saveText(t, filepath.Join(dir, "bad.json"), `{"23": "sea"}`)
-	if code, _, errOut := command(t, append(args, "--map", bad)...); code != exitUsage || !strings.Contains(errOut, "sea") {
+	if code, _, errOut := command(t, append(args, "--map", bad)...); code != exitUsage ||
+		!strings.Contains(errOut, "sea") {
 		t.Errorf("a class that is not there: exit code %d, %q", code, errOut)
 	}
 }
@@ -176,11 +179,13 @@ func TestEvalNamesWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	args := []string{"eval", "--bundle", tinyBundle(t), "--images", images, "--labels", labels}
-	if code, _, errOut := command(t, args...); code != exitFailed || !strings.Contains(errOut, "0001.png has no label") {
+	if code, _, errOut := command(t, args...); code != exitFailed ||
+		!strings.Contains(errOut, "0001.png has no label") {
 		t.Errorf("a label is missing: exit code %d, %q", code, errOut)
 	}
 	for flag, bad := range map[string][2]string{
-		"--relight": {"sunshine", "none, gamma"}, "--precision": {"fp8", "fp8"}, "--std": {"7", "std"}, "--apart": {"whale", "whale"},
+		"--relight": {"sunshine", "none, gamma"}, "--precision": {"fp8", "fp8"},
+		"--std": {"7", "std"}, "--apart": {"whale", "whale"},
 	} {
 		code, _, errOut := command(t, append(args, flag, bad[0])...)
 		if code != exitUsage || !strings.Contains(errOut, bad[1]) {
@@ -197,7 +202,8 @@ func TestEvalFlicker(t *testing.T) {
 	for i := range 3 {
 		savePNG(t, filepath.Join(still, fmt.Sprintf("%d.png", i)), scene(tinyW, tinyH, 0))
 	}
-	args := []string{"eval", "--bundle", tinyBundle(t), "--provider", "cpu", "--relight", "none", "--std", "0", "--flicker"}
+	args := []string{"eval", "--bundle", tinyBundle(t), "--provider", "cpu", "--relight", "none", "--std", "0",
+		"--flicker"}
 	var r flickerResult
 	commandJSON(t, exitDone, &r, append(args, still)...)
 	if r.Frames != 3 || r.Variants[0].Share != 0 {
@@ -210,7 +216,8 @@ func TestEvalFlicker(t *testing.T) {
 	// Two still sequences with different pictures: the cut between them is no flicker.
 	for i, n := range []int{0, 5} {
 		for j := range 2 {
-			savePNG(t, filepath.Join(dir, "cut", fmt.Sprint("seq", i), fmt.Sprintf("%d.png", j)), scene(tinyW, tinyH, n))
+			savePNG(t, filepath.Join(dir, "cut", fmt.Sprint("seq", i), fmt.Sprintf("%d.png", j)),
+				scene(tinyW, tinyH, n))
 		}
 	}
 	commandJSON(t, exitDone, &r, append(args, filepath.Join(dir, "cut"))...)
@@ -243,7 +250,8 @@ func TestTestSetsAreGuardedAndLooksLogged(t *testing.T) {
 		t.Errorf("another name: exit code %d", code)
 	}
 	for range 2 {
-		if code, _, errOut := command(t, append(args, "--look", "dusk_test", "--std", "0,0.1")...); code != exitDone {
+		code, _, errOut := command(t, append(args, "--look", "dusk_test", "--std", "0,0.1")...)
+		if code != exitDone {
 			t.Fatal(errOut)
 		}
 	}
@@ -260,7 +268,8 @@ func TestTestSetsAreGuardedAndLooksLogged(t *testing.T) {
 		strings.Count(r[5], ";") != 1 || !strings.HasPrefix(r[5], "int8/network/0 ") {
 		t.Errorf("line %q", r)
 	}
-	if code, _, _ := command(t, append(args, "--look", "dusk_test", "--log", filepath.Join(dir, "no", "x.csv"))...); code == exitDone {
+	nowhere := filepath.Join(dir, "no", "x.csv")
+	if code, _, _ := command(t, append(args, "--look", "dusk_test", "--log", nowhere)...); code == exitDone {
 		t.Error("a look that cannot be written down was taken")
 	}
 }

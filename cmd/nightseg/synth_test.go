@@ -8,7 +8,10 @@ import (
 
 func TestSynthWritesADataSet(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "streets")
-	args := []string{"synth", "--out", dir, "--frames", "2", "--times", "night", "--size", "96x64", "--seed", "2001", "--workers", "1"}
+	args := []string{
+		"synth", "--out", dir, "--frames", "2", "--times", "night", "--size", "96x64", "--seed", "2001",
+		"--workers", "1",
+	}
 	var r synthReport
 	commandJSON(t, exitDone, &r, args...)
 	if r.Frames != 2 || r.Out != dir {
