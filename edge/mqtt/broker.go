@@ -1,13 +1,13 @@
 package mqtt
 
 import (
-	"bytes"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"sync"
+	"time"
 
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/listeners"
@@ -28,6 +28,7 @@ type BrokerOptions struct {
 // single machines. It keeps nothing on disk.
 type Broker struct {
 	server   *mochi.Server
+	guard    *guard
 	listener net.Listener
 	once     sync.Once
 	err      error
@@ -69,8 +70,8 @@ func StartBroker(o BrokerOptions) (*Broker, error) {
 }
 
 func (b *Broker) start(o BrokerOptions) error {
-	hook := &accessHook{username: []byte(o.Username), password: []byte(o.Password)}
-	if err := b.server.AddHook(hook, nil); err != nil {
+	b.guard = newGuard(b.server, o)
+	if err := b.server.AddHook(b.guard, nil); err != nil {
 		return err
 	}
 	if err := b.server.AddListener(listeners.NewNet("tcp", b.listener)); err != nil {
@@ -104,35 +105,50 @@ func (b *Broker) Addr() string { return b.listener.Addr().String() }
 // URL returns the address as a client's Options.URL.
 func (b *Broker) URL() string { return "mqtt://" + b.Addr() }
 
-// Close ends all connections and waits for them. It may be called twice.
+// Limits of Close.
+const (
+	drainStall = time.Second      // without progress
+	drainLimit = 10 * time.Second // in all
+)
+
+// Close waits for subscribers with QoS 1 to take what is on its way to them,
+// for as long as they go on taking, ends all connections and waits for them. It
+// may be called twice.
 func (b *Broker) Close() error {
-	b.once.Do(func() { b.err = b.server.Close() })
+	b.once.Do(func() {
+		b.drain()
+		for _, cl := range b.server.Clients.GetAll() {
+			cl.Stop(packets.ErrServerShuttingDown) // mochi would first wait for each to read a farewell
+		}
+		b.err = b.server.Close()
+	})
 	return b.err
 }
 
-// accessHook lets clients in: all, or those with the one user name and password.
-// Who is in may publish and subscribe everywhere.
-type accessHook struct {
-	mochi.HookBase
-	username, password []byte
-}
-
-// ID names the hook.
-func (h *accessHook) ID() string { return "nightseg-access" }
-
-// Provides lists what the hook decides.
-func (h *accessHook) Provides(b byte) bool {
-	return bytes.IndexByte([]byte{mochi.OnConnectAuthenticate, mochi.OnACLCheck}, b) >= 0
-}
-
-// OnConnectAuthenticate decides who may connect.
-func (h *accessHook) OnConnectAuthenticate(_ *mochi.Client, p packets.Packet) bool {
-	if len(h.username) == 0 {
-		return true
+// drain waits until nothing that was acknowledged to its sender is still to be
+// acknowledged by those who get it.
+func (b *Broker) drain() {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	start := time.Now()
+	least, since := math.MaxInt, start
+	for now := start; now.Sub(start) < drainLimit && now.Sub(since) < drainStall; now = <-tick.C {
+		n := b.guard.busy()
+		for _, cl := range b.server.Clients.GetAll() {
+			if !cl.Closed() {
+				n += cl.State.Inflight.Len()
+			}
+		}
+		if n == 0 {
+			return
+		}
+		if n < least {
+			least, since = n, now
+		}
 	}
-	return subtle.ConstantTimeCompare(h.username, p.Connect.Username)&
-		subtle.ConstantTimeCompare(h.password, p.Connect.Password) == 1
 }
 
-// OnACLCheck allows everything to those who are in.
-func (h *accessHook) OnACLCheck(*mochi.Client, string, bool) bool { return true }
+// Subscribed reports whether a client of this broker has subscribed to topic.
+func (b *Broker) Subscribed(topic string) bool {
+	return len(b.server.Topics.Subscribers(topic).Subscriptions) > 0
+}

@@ -165,6 +165,7 @@ func TestCommands(t *testing.T) {
 		o.OnCommand = func(c Command) { got <- c }
 		op := operator(t, b.url)
 		op.publish(t, testTopics.Command("old"), true, `{"id":"0"}`) // waits at the broker, retained
+		op.publish(t, "other", false, "")                            // now it has been distributed
 		c, _ := runClient(t, o)
 		waitConnected(t, c)
 		for _, m := range []struct{ name, payload string }{
@@ -213,4 +214,60 @@ func TestMasksThatCannotBe(t *testing.T) {
 	if c.Ack(nil) || c.Result("a/b", nil) || c.Counters().DroppedAnswers != 2 {
 		t.Error("answers are without bound")
 	}
+}
+
+// TestBrokerCloseDelivers ends client and broker at once after the last
+// acknowledgement: a subscriber must have everything all the same.
+func TestBrokerCloseDelivers(t *testing.T) {
+	b := startTestBroker(t)
+	ob := observe(t, watchAll(b.URL()))
+	c, stop := runClient(t, testOptions(b.URL()))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	const masks = 500
+	mask := make([]byte, 20_000)
+	for i := range masks {
+		if err := c.PublishMask(ctx, "front", strconv.AppendInt(mask[:0], int64(i), 10)[:20_000]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range masks {
+		m := ob.next(t, testTopics.Mask("front"))
+		if want := strconv.Itoa(i); !strings.HasPrefix(string(m.Payload), want) {
+			t.Fatalf("mask %s is missing", want)
+		}
+	}
+	ob.status(t, Stopped)
+}
+
+// TestLastMasksBeforeStopped hands masks over and ends at once.
+func TestLastMasksBeforeStopped(t *testing.T) {
+	eachBroker(t, func(t *testing.T, b *server) {
+		ob := observe(t, watchAll(b.url))
+		o := testOptions(b.url)
+		o.Queue = 16
+		c, stop := runClient(t, o)
+		waitConnected(t, c)
+		for i := range o.Queue {
+			c.Offer("front", []byte(strconv.Itoa(i)))
+		}
+		stop()
+		for want := 0; want < o.Queue; {
+			m := receive(t, ob.messages, "mask")
+			switch {
+			case m.Topic == testTopics.Mask("front") && string(m.Payload) == strconv.Itoa(want):
+				want++
+			case bytes.Contains(m.Payload, []byte(Stopped)):
+				t.Fatalf("stopped came before mask %d", want)
+			}
+		}
+		ob.status(t, Stopped)
+	})
 }

@@ -78,8 +78,7 @@ func TestBrokerRestarts(t *testing.T) {
 // TestSlowBrokerNeverBlocksOffer stops reading at the broker's end; a write
 // would block for a minute, and Offer with it, if Offer did wait.
 func TestSlowBrokerNeverBlocksOffer(t *testing.T) {
-	b := startTestBroker(t)
-	p := startProxy(t, b.URL())
+	p := startProxy(t, startMochi(t).url())
 	o := testOptions(p.url())
 	o.WriteTimeout, o.PingTimeout = time.Minute, time.Minute
 	c, stop := runClient(t, o)
@@ -105,8 +104,7 @@ func TestSlowBrokerNeverBlocksOffer(t *testing.T) {
 }
 
 func TestWriteTimeoutGivesTheConnectionUp(t *testing.T) {
-	b := startTestBroker(t)
-	p := startProxy(t, b.URL())
+	p := startProxy(t, startMochi(t).url())
 	o := testOptions(p.url())
 	o.WriteTimeout = 200 * time.Millisecond
 	states := make(chan ConnectionState, 256)
@@ -190,6 +188,7 @@ func TestLateWill(t *testing.T) {
 		p := startProxy(t, b.url)
 		c, _ := runClient(t, testOptions(p.url()))
 		c.SetStatus(Online, "")
+		waitConnected(t, c)
 		ob := observe(t, watchAll(b.url))
 		p.cut()
 		for ob.status(t, Online).Connection < 2 {
@@ -229,8 +228,7 @@ func TestDuplicateClientID(t *testing.T) {
 }
 
 func TestRunEndsWithItsGoroutines(t *testing.T) {
-	b := startTestBroker(t)
-	p := startProxy(t, b.URL())
+	p := startProxy(t, startMochi(t).url())
 	for _, fault := range []func(){func() {}, p.cut, p.stall} {
 		c, stop := runClient(t, testOptions(p.url()))
 		waitConnected(t, c)
@@ -254,4 +252,30 @@ func TestRunEndsWithItsGoroutines(t *testing.T) {
 			t.Fatalf("goroutines of paho are left:\n%s", stacks)
 		}
 	}
+}
+
+// TestSubscriptionsOutliveReconnects cuts the connection again and again: a
+// broker may still be clearing away the last one when the next one subscribes.
+func TestSubscriptionsOutliveReconnects(t *testing.T) {
+	eachBroker(t, func(t *testing.T, b *server) {
+		p := startProxy(t, b.url)
+		states, got := make(chan ConnectionState, 256), make(chan string, 16)
+		o := testOptions(p.url())
+		o.BackoffMin = time.Millisecond
+		o.StableAfter = time.Nanosecond // no back-off: it is the broker that is tested
+		o.OnState = func(s ConnectionState) { states <- s }
+		o.OnCommand = func(c Command) { got <- c.ID }
+		runClient(t, o)
+		op := operator(t, b.url)
+		for i := range 25 {
+			for !receive(t, states, "connection").Connected {
+			}
+			id := strconv.Itoa(i)
+			op.publish(t, testTopics.Command("ping"), false, `{"id":"`+id+`"}`)
+			if g := receive(t, got, "command"); g != id {
+				t.Fatalf("got command %s, want %s", g, id)
+			}
+			p.cut()
+		}
+	})
 }

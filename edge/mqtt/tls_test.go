@@ -92,7 +92,7 @@ func (a *authority) issue(name string, expires time.Time) (certFile, keyFile str
 	return a.write(file+".pem", "CERTIFICATE", der), a.write(file+".key", "EC PRIVATE KEY", keyDER)
 }
 
-func tlsBroker(t *testing.T, ca *authority, name string, expires time.Time, lines ...string) *mosquitto {
+func tlsBroker(t *testing.T, ca *authority, name string, expires time.Time, lines ...string) *brokerProcess {
 	t.Helper()
 	cert, key := ca.issue(name, expires)
 	return startMosquitto(t, append(lines, "cafile "+ca.file, "certfile "+cert, "keyfile "+key,

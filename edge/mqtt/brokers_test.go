@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -15,15 +16,49 @@ import (
 	"time"
 )
 
-// mosquitto is a real broker in a process of its own, on a loopback port.
-type mosquitto struct {
-	t      *testing.T
-	binary string
-	conf   string
-	port   string
-	cmd    *exec.Cmd
-	ended  chan error
-	log    *lockedBuffer
+// brokerProcess is a broker in a process of its own, on a loopback port.
+type brokerProcess struct {
+	t     *testing.T
+	args  []string // the program and its arguments
+	env   []string
+	port  string
+	cmd   *exec.Cmd
+	ended chan error
+	log   *lockedBuffer
+}
+
+// mochiAt is the variable that makes this test program a broker: its value is
+// where to listen.
+const mochiAt = "NIGHTSEG_TEST_BROKER"
+
+func TestMain(m *testing.M) {
+	listen := os.Getenv(mochiAt)
+	if listen == "" {
+		os.Exit(m.Run())
+	}
+	if _, err := StartBroker(BrokerOptions{Listen: listen}); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin) // until the test ends, in whichever way
+	os.Exit(0)
+}
+
+// startMochi starts the embedded broker in a process that can be killed. Tests
+// that lose connections need it for another reason too: mochi 2.7.9 has a data
+// race of its own, between a will that it retains and a subscription that looks
+// for retained messages, which the race detector would lay at our door.
+func startMochi(t *testing.T) *brokerProcess {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &brokerProcess{t: t, args: []string{program}, port: freePort(t), log: &lockedBuffer{}}
+	p.env = append(os.Environ(), mochiAt+"=127.0.0.1:"+p.port)
+	p.start()
+	t.Cleanup(p.stop)
+	return p
 }
 
 type lockedBuffer struct {
@@ -71,12 +106,10 @@ func freePort(t *testing.T) string {
 
 // startMosquitto starts a broker with the given lines of configuration beside
 // its listener; without any, everyone may do everything.
-func startMosquitto(t *testing.T, lines ...string) *mosquitto {
+func startMosquitto(t *testing.T, lines ...string) *brokerProcess {
 	t.Helper()
-	m := &mosquitto{
-		t: t, binary: findProgram(t, "mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"),
-		port: freePort(t), log: &lockedBuffer{},
-	}
+	binary := findProgram(t, "mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto")
+	m := &brokerProcess{t: t, port: freePort(t), log: &lockedBuffer{}}
 	if len(lines) == 0 {
 		lines = []string{"allow_anonymous true"}
 	}
@@ -88,9 +121,10 @@ func startMosquitto(t *testing.T, lines ...string) *mosquitto {
 	if os.Geteuid() == 0 {
 		conf = append([]string{"user root"}, conf...) // else it could not read its files
 	}
-	m.conf = filepath.Join(dir, "mosquitto.conf")
+	file := filepath.Join(dir, "mosquitto.conf")
+	m.args = []string{binary, "-c", file}
 	text := strings.Join(append(conf, lines...), "\n") + "\n"
-	if err := os.WriteFile(m.conf, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	m.start()
@@ -98,25 +132,32 @@ func startMosquitto(t *testing.T, lines ...string) *mosquitto {
 	return m
 }
 
-func (m *mosquitto) url() string { return "mqtt://127.0.0.1:" + m.port }
+func (p *brokerProcess) url() string { return "mqtt://127.0.0.1:" + p.port }
 
 // start waits until the port answers.
-func (m *mosquitto) start() {
-	m.t.Helper()
-	m.cmd = exec.Command(m.binary, "-c", m.conf)
-	m.cmd.Stderr = m.log
-	if err := m.cmd.Start(); err != nil {
-		m.t.Fatal(err)
+func (p *brokerProcess) start() {
+	p.t.Helper()
+	p.cmd = exec.Command(p.args[0], p.args[1:]...)
+	p.cmd.Env, p.cmd.Stderr = p.env, p.log
+	stdin, err := p.cmd.StdinPipe()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		p.t.Fatal(err)
 	}
 	ended := make(chan error, 1)
-	m.ended = ended
-	go func(c *exec.Cmd) { ended <- c.Wait() }(m.cmd)
+	p.ended = ended
+	go func(c *exec.Cmd) {
+		ended <- c.Wait()
+		_ = stdin.Close() // held open until here: mochi's process waits for its end
+	}(p.cmd)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		c, err := net.Dial("tcp", "127.0.0.1:"+m.port)
+		c, err := net.Dial("tcp", "127.0.0.1:"+p.port)
 		if err == nil {
 			_ = c.Close()
 			return
@@ -124,26 +165,26 @@ func (m *mosquitto) start() {
 		select {
 		case <-tick.C:
 		case err := <-ended:
-			m.t.Fatalf("mosquitto ended: %v\n%s", err, m.log)
+			p.t.Fatalf("broker ended: %v\n%s", err, p.log)
 		case <-ctx.Done():
-			m.t.Fatalf("mosquitto does not listen\n%s", m.log)
+			p.t.Fatalf("broker does not listen\n%s", p.log)
 		}
 	}
 }
 
 // stop ends the broker; it keeps its sessions on disk.
-func (m *mosquitto) stop() { m.end(syscall.SIGTERM) }
+func (p *brokerProcess) stop() { p.end(syscall.SIGTERM) }
 
 // kill ends the broker at once.
-func (m *mosquitto) kill() { m.end(syscall.SIGKILL) }
+func (p *brokerProcess) kill() { p.end(syscall.SIGKILL) }
 
-func (m *mosquitto) end(s syscall.Signal) {
-	if m.cmd == nil {
+func (p *brokerProcess) end(s syscall.Signal) {
+	if p.cmd == nil {
 		return
 	}
-	_ = m.cmd.Process.Signal(s) // it may have ended by itself
-	receive(m.t, m.ended, "end of mosquitto")
-	m.cmd = nil
+	_ = p.cmd.Process.Signal(s) // it may have ended by itself
+	receive(p.t, p.ended, "end of the broker")
+	p.cmd = nil
 }
 
 // server is a broker that a test can kill and start again on the same address.
@@ -152,22 +193,11 @@ type server struct {
 	kill, restart func()
 }
 
-// eachBroker runs a test against the broker in this process and a real one.
+// eachBroker runs a test against both brokers.
 func eachBroker(t *testing.T, test func(t *testing.T, s *server)) {
 	t.Run("mochi", func(t *testing.T) {
-		b := startTestBroker(t)
-		addr := b.Addr()
-		test(t, &server{
-			url:  b.URL(),
-			kill: func() { _ = b.Close() },
-			restart: func() {
-				again, err := StartBroker(BrokerOptions{Listen: addr})
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() { _ = again.Close() })
-			},
-		})
+		p := startMochi(t)
+		test(t, &server{url: p.url(), kill: p.kill, restart: p.start})
 	})
 	t.Run("mosquitto", func(t *testing.T) {
 		m := startMosquitto(t)
