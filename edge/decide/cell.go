@@ -1,0 +1,258 @@
+package decide
+
+import (
+	"encoding/binary"
+
+	"nightseg/edge/frame"
+)
+
+// corner holds the values of one class at the four grid points of a cell.
+type corner struct {
+	tl, tr, bl, br float32
+	class          uint8
+}
+
+// cell is a rectangle of pixels between four grid points.
+type cell struct {
+	tl, tr, bl, br int // grid points
+	x0, y0         int // first pixel
+	w, h           int // pixels
+	tx, ty         float32
+}
+
+// band decides the pixels between two rows of grid points: cells with one
+// winner are filled in the first row of pixels, which is copied to the others;
+// then the other cells are computed over it.
+func (d *Decider) band(dst *frame.Mask, src *frame.Logits, cy int) {
+	y0, y1, top, bottom := d.ys.span(cy)
+	if y0 == y1 {
+		return
+	}
+	row := dst.Class[y0*dst.W : (y0+1)*dst.W]
+	d.border = d.border[:0]
+	d.fillRow(row, src.W, top, bottom)
+	for y := y0 + 1; y < y1; y++ {
+		copy(dst.Class[y*dst.W:(y+1)*dst.W], row)
+	}
+	c := cell{y0: y0, h: y1 - y0, ty: d.ys.t0[cy]}
+	for _, cx := range d.border {
+		x0, x1, left, right := d.xs.span(int(cx))
+		c.x0, c.w, c.tx = x0, x1-x0, d.xs.t0[cx]
+		c.tl, c.tr = top*src.W+left, top*src.W+right
+		c.bl, c.br = bottom*src.W+left, bottom*src.W+right
+		if d.threshold() {
+			d.confident(dst, src, &c)
+		} else {
+			d.compute(dst, src, &c)
+		}
+	}
+}
+
+func (d *Decider) threshold() bool { return d.logTau > -1e300 }
+
+// fillRow fills the cells that one class wins, runs of them at once, and lists
+// the others in d.border.
+func (d *Decider) fillRow(row []uint8, w, top, bottom int) {
+	a, b := d.arg[top*w:(top+1)*w], d.arg[bottom*w:(bottom+1)*w]
+	sa, sb := d.sure[top*w:(top+1)*w], d.sure[bottom*w:(bottom+1)*w]
+	b, sa, sb = b[:len(a)], sa[:len(a)], sb[:len(a)]
+	check := d.threshold()
+	from, class := 0, a[0]
+	left := 0
+	for cx, x0 := range d.xs.first[:len(a)+1] {
+		right := min(cx, len(a)-1)
+		k := a[left]
+		same := k == a[right] && k == b[left] && k == b[right]
+		if check {
+			same = same && sa[left] && sa[right] && sb[left] && sb[right]
+		}
+		if !same {
+			if x0 != d.xs.first[cx+1] {
+				d.border = append(d.border, int32(cx))
+			}
+		} else if k != class {
+			fill(row[from:x0], class)
+			from, class = int(x0), k
+		}
+		left = right
+	}
+	fill(row[from:], class)
+}
+
+// compute decides the pixels of a cell on the border of classes.
+func (d *Decider) compute(dst *frame.Mask, src *frame.Logits, c *cell) {
+	cand := d.candidates(src, c)
+	if len(cand) == 2 {
+		d.pair(dst, c, &cand[0], &cand[1])
+		return
+	}
+	d.several(dst, c, cand)
+}
+
+// at returns the values of class k at the grid points of the cell.
+func (d *Decider) at(src *frame.Logits, c *cell, k int) corner {
+	n := src.H * src.W
+	plane := src.Data[k*n : (k+1)*n]
+	mul, add := d.mul[k], d.add[k]
+	return corner{
+		plane[c.tl]*mul + add, plane[c.tr]*mul + add,
+		plane[c.bl]*mul + add, plane[c.br]*mul + add, uint8(k),
+	}
+}
+
+// below reports whether class k is at no grid point better than b: the
+// difference is bilinear, so it is then not better anywhere in the cell.
+func (k *corner) below(b *corner) bool {
+	return k.tl <= b.tl && k.tr <= b.tr && k.bl <= b.bl && k.br <= b.br
+}
+
+// candidates returns the classes that can win in the cell, in rising order. A
+// class that wins at no grid point can still win between them; it cannot where
+// one other class, or a fixed mean of others, is at least as good at all four.
+func (d *Decider) candidates(src *frame.Logits, c *cell) []corner {
+	var bound [5]corner
+	n := 0
+	add := func(k uint8) {
+		for i := range n {
+			if bound[i].class == k {
+				return
+			}
+		}
+		bound[n] = d.at(src, c, int(k))
+		n++
+	}
+	add(d.arg[c.tl])
+	add(d.arg[c.tr])
+	add(d.arg[c.bl])
+	add(d.arg[c.br])
+	mean := &bound[n]
+	f := 1 / float32(n)
+	for _, b := range bound[:n] {
+		mean.tl += b.tl * f
+		mean.tr += b.tr * f
+		mean.bl += b.bl * f
+		mean.br += b.br * f
+	}
+	out := d.cand[:0]
+next:
+	for k := range src.C {
+		v := d.at(src, c, k)
+		if v.below(mean) {
+			continue
+		}
+		for i := range n {
+			if bound[i].class == v.class {
+				break
+			}
+			if v.below(&bound[i]) {
+				continue next
+			}
+		}
+		out = append(out, v)
+	}
+	if len(out) == 0 {
+		// Each class tied with the others at every grid point, but for the rounding
+		// of the mean, or the mean overflowed: any winner will do.
+		out = append(out, bound[0])
+	}
+	return out
+}
+
+// pair decides a cell between two classes: along a row of pixels their
+// difference is linear, so there is at most one change of class.
+func (d *Decider) pair(dst *frame.Mask, c *cell, a, b *corner) {
+	tl, tr, bl, br := a.tl-b.tl, a.tr-b.tr, a.bl-b.bl, a.br-b.br
+	wordA, wordB := uint64(a.class)*ones, uint64(b.class)*ones
+	n := float32(c.w)
+	for y := range c.h {
+		t := c.ty + float32(y)*d.ys.step
+		l, r := tl+t*(bl-tl), tr+t*(br-tr)
+		v, dv := l+c.tx*(r-l), (r-l)*d.xs.step
+		row := dst.Class[(c.y0+y)*dst.W+c.x0:][:c.w]
+		// cut is the number of pixels before the change, if there is one.
+		first, second, cut := wordA, wordB, n
+		if v >= 0 {
+			if dv < 0 {
+				cut = v/-dv + 1
+			}
+		} else {
+			first, second = wordB, wordA
+			if dv > 0 {
+				// smallest i with v + i*dv >= 0, by ceil(q) = -floor(-q)
+				cut = ceil(min(-v/dv, n))
+			}
+		}
+		if !(cut >= 0 && cut < n) { // or no number, where values are not finite
+			cut = n
+		}
+		split(row, first, second, int(cut))
+	}
+}
+
+// ceil rounds a value of at most some millions up.
+func ceil(v float32) float32 {
+	i := float32(int(v))
+	if i < v {
+		i++
+	}
+	return i
+}
+
+// split writes cut bytes of first, then second.
+func split(row []uint8, first, second uint64, cut int) {
+	if len(row) == 8 {
+		mask := uint64(1)<<(8*uint(cut)) - 1
+		binary.LittleEndian.PutUint64(row, first&mask|second&^mask)
+		return
+	}
+	fill(row[:cut], uint8(first))
+	fill(row[cut:], uint8(second))
+}
+
+// several decides a cell between any number of classes. In a row each class is
+// a straight line; it walks along the upper envelope of the lines, from change
+// to change.
+func (d *Decider) several(dst *frame.Mask, c *cell, cand []corner) {
+	val, slope := d.val[:len(cand)], d.slope[:len(cand)]
+	for y := range c.h {
+		t := c.ty + float32(y)*d.ys.step
+		cur := 0
+		for i := range cand {
+			k := &cand[i]
+			l, r := k.tl+t*(k.bl-k.tl), k.tr+t*(k.br-k.tr)
+			val[i], slope[i] = l+c.tx*(r-l), (r-l)*d.xs.step
+			if val[i] > val[cur] {
+				cur = i
+			}
+		}
+		row := dst.Class[(c.y0+y)*dst.W+c.x0:][:c.w]
+		for x := 0; x < len(row); {
+			next, at := d.change(len(cand), cur, x, len(row))
+			fill(row[x:at], cand[cur].class)
+			cur, x = next, at
+		}
+	}
+}
+
+// change returns the class that overtakes class cur first after pixel x, and
+// the pixel from which on it leads; (cur, end) if none does before end.
+func (d *Decider) change(n, cur, x, end int) (next, at int) {
+	val, slope := d.val[:n], d.slope[:n]
+	next, at = cur, end
+	limit := float32(end)
+	for i, s := range slope {
+		rise := s - slope[cur]
+		if !(rise > 0) {
+			continue
+		}
+		q := (val[cur] - val[i]) / rise
+		if !(q < limit) {
+			continue
+		}
+		p := max(int(max(q, 0))+1, x+1)
+		if p < at || p == at && val[i]+float32(p)*s > val[next]+float32(p)*slope[next] {
+			next, at = i, min(p, end)
+		}
+	}
+	return next, at
+}
