@@ -73,7 +73,10 @@ func (o *DatasetOptions) check() error {
 	if o.Split == "." || o.Split == ".." || strings.ContainsAny(o.Split, `/\`) {
 		return fmt.Errorf("split: %q is not a folder name", o.Split)
 	}
-	for _, t := range o.Times {
+	for i, t := range o.Times {
+		if slices.Contains(o.Times[:i], t) {
+			return fmt.Errorf("times: %s is given twice", t)
+		}
 		if err := o.params(0, t).check(); err != nil {
 			return err
 		}
@@ -166,7 +169,7 @@ func refuseForeign(dir string) error {
 		return err
 	}
 	for _, e := range entries {
-		if ok, _ := filepath.Match("synth-*.json", e.Name()); ok {
+		if ok, _ := filepath.Match("synth-*.json*", e.Name()); ok {
 			return nil
 		}
 	}
@@ -296,8 +299,17 @@ func writeFile(name string, data []byte) error {
 
 // classColours are the colours of the classes in label pictures.
 var classColours = [ClassCount][3]uint8{
-	{128, 128, 128}, {128, 0, 0}, {192, 192, 128}, {128, 64, 128}, {60, 40, 222}, {128, 128, 0},
-	{192, 128, 128}, {64, 64, 128}, {64, 0, 128}, {64, 64, 0}, {0, 128, 192},
+	{128, 128, 128},
+	{128, 0, 0},
+	{192, 192, 128},
+	{128, 64, 128},
+	{60, 40, 222},
+	{128, 128, 0},
+	{192, 128, 128},
+	{64, 64, 128},
+	{64, 0, 128},
+	{64, 64, 0},
+	{0, 128, 192},
 }
 
 // Palette returns 256 colours: those of the classes, black for all others.

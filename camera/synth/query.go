@@ -13,6 +13,7 @@ import (
 type SourceOptions struct {
 	Params
 	Frames     int  // frames until io.EOF; 0 = endless
+	Repeat     bool // start again after Frames, without io.EOF
 	Realtime   bool // play at Params.FPS and lose what is not fetched in time, as a camera does
 	KeepLabels int  // how many of the latest frames LabelsFor can still be asked for
 	LoopFrames int  // with Realtime: length of the loop that is played, 2..MaxLoop; 0 = DefaultLoop

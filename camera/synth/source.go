@@ -123,7 +123,10 @@ func (s *Source) Next(ctx context.Context, dst *frame.Frame) error {
 		return fmt.Errorf("synth: %w", errClosed)
 	}
 	if s.o.Frames > 0 && s.n >= s.o.Frames {
-		return io.EOF
+		if !s.o.Repeat {
+			return io.EOF
+		}
+		s.n = 0
 	}
 	if !s.o.Realtime {
 		return s.nextDrawn(dst)

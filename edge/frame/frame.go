@@ -79,6 +79,7 @@ type Meta struct {
 	Mono       time.Duration // capture time on the monotonic clock, since boot
 	WallOffset time.Duration // wall clock minus Mono, in Unix nanoseconds
 	Flags      Flags
+	Sensor     time.Duration // the driver's own time of the picture; 0: not known. Only differences mean something
 
 	SourceW, SourceH int    // pixels of the camera's own picture
 	ToSource         Affine // mask pixel -> camera pixel

@@ -1,0 +1,235 @@
+package camera
+
+import (
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"nightseg/camera/capture/ring"
+)
+
+// The kinds of a source that no capture process is needed for, beside those of
+// package ring. kindPath is a path that is not looked at yet.
+const (
+	kindPath   = "path"
+	kindImages = "images"
+	kindSynth  = "synth"
+)
+
+// schemes are the words before ://, with an example of each.
+var schemes = [...]struct{ name, example string }{
+	{"v4l2", "v4l2:///dev/video0"},
+	{"csi", "csi://0"},
+	{"rtsp", "rtsp://host/stream"},
+	{"rtsps", "rtsps://host/stream"},
+	{"synth", "synth://?seed=1"},
+	{"file", "file:///recordings/drive.mp4"},
+}
+
+// target is a source that was understood.
+type target struct {
+	kind    string
+	address string // path, device, sensor number or URL
+	query   string // of synth
+	w, h    int    // to ask of a camera, 0: its own
+	fps     float64
+}
+
+// parse reads a source: a URI, or a path where there is no "://" in it. It does
+// not look at the disk.
+func parse(source string) (target, error) {
+	if source == "" {
+		return target{}, fmt.Errorf("no source is given; %s", known())
+	}
+	if strings.ContainsRune(source, 0) {
+		return target{}, fmt.Errorf("source %q has a zero byte", source)
+	}
+	scheme, rest, found := strings.Cut(source, "://")
+	if !found || strings.ContainsAny(scheme, "/.") {
+		return parsePath(source)
+	}
+	switch scheme := strings.ToLower(scheme); scheme {
+	case "synth":
+		return parseSynth(rest)
+	case "v4l2", "csi":
+		return parseDevice(scheme, rest)
+	case "rtsp", "rtsps":
+		if host := authority(rest); host == "" || strings.HasSuffix(host, "@") || strings.HasPrefix(host, ":") {
+			return target{}, fmt.Errorf("source %s names no host: write %s", Redact(source), example(scheme))
+		}
+		return target{kind: ring.KindRTSP, address: scheme + "://" + rest}, nil
+	case "file":
+		path, err := url.PathUnescape(rest)
+		if err != nil || !strings.HasPrefix(path, "/") {
+			return target{}, fmt.Errorf("source %s: write file:///absolute/path, with %%25 for a percent sign", source)
+		}
+		return parsePath(path)
+	default:
+		return target{}, fmt.Errorf("source %s: unknown kind %q; did you mean %s? %s",
+			Redact(source), scheme, example(nearestScheme(scheme)), known())
+	}
+}
+
+// parsePath takes a path. A word such as synth:?seed=1 is more likely a URI
+// with its slashes forgotten.
+func parsePath(source string) (target, error) {
+	if scheme, _, found := strings.Cut(source, ":"); found {
+		for _, s := range schemes {
+			if strings.EqualFold(scheme, s.name) {
+				return target{}, fmt.Errorf("source %s: write %s, or ./%s for a file of that name",
+					Redact(source), s.example, Redact(source))
+			}
+		}
+	}
+	if strings.EqualFold(filepath.Ext(source), ".mcap") {
+		return target{}, fmt.Errorf("source %s: .mcap recordings cannot be read; "+
+			"write their pictures to a folder or a video file", source)
+	}
+	return target{kind: kindPath, address: source}, nil
+}
+
+func parseSynth(rest string) (target, error) {
+	before, query, _ := strings.Cut(rest, "?")
+	if before != "" {
+		return target{}, fmt.Errorf("source synth://%s: parameters come after a question mark: synth://?seed=1", rest)
+	}
+	return target{kind: kindSynth, query: query}, nil
+}
+
+// maxSide bounds the size that is asked of a camera; maxSensor the number of a
+// CSI sensor; maxAskedRate the rate.
+const (
+	maxSide      = 1 << 14
+	maxSensor    = 63
+	maxAskedRate = 1000
+)
+
+func parseDevice(scheme, rest string) (target, error) {
+	source := scheme + "://" + rest
+	at, query, _ := strings.Cut(rest, "?")
+	t := target{kind: scheme, address: at}
+	if scheme == ring.KindV4L2 && (!strings.HasPrefix(at, "/") || len(at) < 2) {
+		return target{}, fmt.Errorf("source %s: write the whole path of the device: %s", source, example(scheme))
+	}
+	if scheme == ring.KindCSI {
+		n, err := strconv.ParseUint(at, 10, 16)
+		if err != nil || n > maxSensor {
+			return target{}, fmt.Errorf("source %s: write the number of the sensor, 0 to %d: %s",
+				source, maxSensor, example(scheme))
+		}
+		t.address = strconv.FormatUint(n, 10)
+	}
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return target{}, fmt.Errorf("source %s: %w", source, err)
+	}
+	for key, v := range values {
+		if len(v) != 1 {
+			return target{}, fmt.Errorf("source %s: %s is given %d times", source, key, len(v))
+		}
+		switch key {
+		case "size":
+			ws, hs, _ := strings.Cut(v[0], "x")
+			w, errW := strconv.ParseUint(ws, 10, 31)
+			h, errH := strconv.ParseUint(hs, 10, 31)
+			if errW != nil || errH != nil || w == 0 || h == 0 || w > maxSide || h > maxSide {
+				return target{}, fmt.Errorf("source %s: size: %q is not WIDTHxHEIGHT, such as 1280x720", source, v[0])
+			}
+			t.w, t.h = int(w), int(h)
+		case "fps":
+			fps, err := strconv.ParseFloat(v[0], 64)
+			if err != nil || !(fps > 0 && fps <= maxAskedRate) {
+				return target{}, fmt.Errorf("source %s: fps: %q is not a number above 0 and at most %d",
+					source, v[0], maxAskedRate)
+			}
+			t.fps = fps
+		default:
+			return target{}, fmt.Errorf("source %s: %q is not a parameter (known: size, fps)", source, key)
+		}
+	}
+	return t, nil
+}
+
+// Redact hides in a source what its reader must not learn: user and password of
+// a URI, and the values of parameters that are named like them.
+func Redact(source string) string {
+	scheme, rest, found := strings.Cut(source, "://")
+	if !found {
+		return source
+	}
+	if host := authority(rest); strings.Contains(host, "@") {
+		rest = "***" + rest[strings.LastIndexByte(host, '@'):]
+	}
+	return scheme + "://" + secrets.ReplaceAllString(rest, "$1=***")
+}
+
+var secrets = regexp.MustCompile(`(?i)(user|username|usr|pass|passwd|password|pwd|token|secret|auth|key)=[^&/?#]*`)
+
+// authority is what comes before the path: user, password, host and port. A
+// password with a slash that should have been written as %2F counts as part of
+// it, lest half of it be shown.
+func authority(rest string) string {
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		return rest
+	}
+	host := rest[:end]
+	if _, port, found := strings.Cut(host, ":"); found && !strings.Contains(host, "@") {
+		_, err := strconv.ParseUint(port, 10, 16)
+		if last := strings.LastIndexByte(rest, '@'); last >= 0 && err != nil && !strings.HasPrefix(host, "[") {
+			return rest[:last+1+len(authority(rest[last+1:]))]
+		}
+	}
+	return host
+}
+
+func known() string {
+	var b strings.Builder
+	b.WriteString("known: a folder of images, an image, a video file")
+	for _, s := range schemes {
+		b.WriteString(", " + s.example)
+	}
+	return b.String()
+}
+
+func example(scheme string) string {
+	i := slices.IndexFunc(schemes[:], func(s struct{ name, example string }) bool { return s.name == scheme })
+	return schemes[max(i, 0)].example
+}
+
+// nearestScheme returns the known scheme that takes the fewest edits.
+func nearestScheme(word string) string {
+	word = word[:min(len(word), 32)]
+	best, least := "", 0
+	for _, s := range schemes {
+		if d := edits(word, s.name); best == "" || d < least {
+			best, least = s.name, d
+		}
+	}
+	return best
+}
+
+// edits counts the bytes to insert, remove or replace between two words.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		corner := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := corner
+			if a[i] != b[j] {
+				change++
+			}
+			corner = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
