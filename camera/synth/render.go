@@ -39,6 +39,7 @@ type Renderer struct {
 
 	camY, camZ, seconds float32
 	midX, midY          float32
+	one                 rng // of the thing that each draws
 	prepared            bool
 }
 

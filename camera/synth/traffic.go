@@ -71,13 +71,14 @@ func (s *Renderer) each(c *column, f func(s *Renderer, r *rng, z float32)) {
 	first := int(floor((s.camZ - 6 - shift) / c.spacing))
 	last := int(floor((s.camZ + viewDepth*0.9 - shift) / c.spacing))
 	for i := first; i <= last; i++ {
-		r := stream(s.seed, c.kind, uint64(int64(i)+1<<30))
+		r := &s.one // a variable of this function would be allocated for each call of f
+		*r = stream(s.seed, c.kind, uint64(int64(i)+1<<30))
 		if !r.chance(c.chance) {
 			continue
 		}
 		z := float32((float32(i)+float32(0.6*r.unit()))*c.spacing) + shift - s.camZ
 		if z > -6 && z < viewDepth {
-			f(s, &r, z)
+			f(s, r, z)
 		}
 	}
 }
