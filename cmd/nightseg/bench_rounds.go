@@ -90,7 +90,7 @@ func (bn *bench) pictures(ctx context.Context, tmp string, a *app) (err error) {
 			return err
 		}
 	}
-	src, err := openCamera(ctx, settings.Camera{ID: "bench", Source: bn.dir, Fit: "bundle"}, bn.bundle, false)
+	src, err := openCamera(ctx, settings.Camera{ID: "bench", Source: bn.dir, Fit: "bundle"}, bn.bundle, playMax)
 	if err != nil {
 		return err
 	}
@@ -269,7 +269,7 @@ func (bn *bench) loop(
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
 	src, err := openCamera(ctx, settings.Camera{ID: "bench", Source: bn.dir, Fit: "bundle", Loop: true},
-		bn.bundle, false)
+		bn.bundle, playMax)
 	if err != nil {
 		return c, nil, err
 	}

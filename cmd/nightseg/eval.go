@@ -140,7 +140,7 @@ func (a *app) score(ctx context.Context, f *evalFlags, ev *evaluation) (err erro
 	if f.flicker != "" {
 		path = f.flicker
 	}
-	src, err := openCamera(ctx, settings.Camera{ID: "eval", Source: path, Fit: "bundle"}, ev.bundle, false)
+	src, err := openCamera(ctx, settings.Camera{ID: "eval", Source: path, Fit: "bundle"}, ev.bundle, playMax)
 	if err != nil {
 		return err
 	}

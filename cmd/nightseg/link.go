@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"nightseg/edge"
+	"nightseg/edge/frame"
+	"nightseg/edge/mqtt"
+	"nightseg/edge/settings"
+)
+
+// The words that stand for a broker's URL.
+const (
+	brokerEmbedded = "embedded"
+	brokerNone     = "none"
+)
+
+// linkOptions say how masks reach a broker.
+type linkOptions struct {
+	settings.Broker
+	sender
+	qos       byte
+	queue     int
+	onDesired func([]byte)
+	onCommand func(mqtt.Command)
+	logger    *slog.Logger
+}
+
+// sender names who sends: the fleet, the device and the start of the program.
+type sender struct{ fleet, device, run string }
+
+// link is the connection to a broker, and the broker where that is in this
+// process. With broker "none" it takes everything and sends nothing.
+type link struct {
+	broker *mqtt.Broker // nil: elsewhere, or none
+	client *mqtt.Client // nil: none
+	url    string
+	stop   context.CancelFunc
+	wg     sync.WaitGroup
+
+	thinned atomic.Uint64 // masks left out because of publish.rate
+}
+
+// openLink starts the broker where asked to, and the connection to it.
+func openLink(o linkOptions) (*link, error) {
+	l := &link{url: o.URL, stop: func() {}}
+	if o.URL == brokerNone {
+		return l, nil
+	}
+	if o.URL == brokerEmbedded {
+		b, err := mqtt.StartBroker(mqtt.BrokerOptions{
+			Listen: o.Listen, AllowRemote: o.AllowRemote, Logger: atLeast(slog.LevelError, o.logger),
+		})
+		if err != nil {
+			return nil, fmt.Errorf("%w (another program may use the address: give another with --listen, "+
+				"or connect to it with --broker mqtt://%s)", err, o.Listen)
+		}
+		l.broker, l.url = b, b.URL()
+	}
+	c, err := mqtt.New(mqtt.Options{
+		URL: l.url, ClientID: o.ClientID, Topics: mqtt.Topics{Fleet: o.fleet, Device: o.device},
+		UsernameFile: o.UsernameFile, PasswordFile: o.PasswordFile,
+		CAFile: o.CAFile, CertFile: o.CertFile, KeyFile: o.KeyFile,
+		KeepAlive: time.Duration(o.KeepAlive), Run: o.run, QoS: o.qos, Queue: o.queue,
+		OnDesired: o.onDesired, OnCommand: o.onCommand, Logger: o.logger,
+	})
+	if err != nil {
+		return nil, usage(errors.Join(err, l.close()))
+	}
+	l.client = c
+	ctx, stop := context.WithCancel(context.Background()) // outlives the loop, so that the last mask is sent
+	l.stop = stop
+	l.wg.Go(func() {
+		if err := c.Run(ctx); err != nil {
+			o.logger.Error("broker connection", "error", err)
+		}
+	})
+	return l, nil
+}
+
+// close sends what is queued and the status "stopped", and ends the connection
+// and the broker. It may be called twice.
+func (l *link) close() error {
+	l.stop()
+	l.wg.Wait()
+	if l.broker == nil {
+		return nil
+	}
+	return l.broker.Close()
+}
+
+// waitConnected waits for the broker for at most d.
+func (l *link) waitConnected(ctx context.Context, d time.Duration) error {
+	if l.client == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	if err := l.client.WaitConnected(ctx); err != nil {
+		return fmt.Errorf("broker %s: %w", l.url, err)
+	}
+	return nil
+}
+
+// flush waits until the broker has every mask of a lossless replay.
+func (l *link) flush(ctx context.Context) error {
+	if l.client == nil {
+		return nil
+	}
+	return l.client.Flush(ctx)
+}
+
+// status tells the broker how the service is.
+func (l *link) status(degraded bool, reason string) {
+	switch {
+	case l.client == nil:
+	case degraded:
+		l.client.SetStatus(mqtt.Degraded, reason)
+	default:
+		l.client.SetStatus(mqtt.Online, "")
+	}
+}
+
+// outlet returns the last stage of a loop: lossless masks wait for the broker,
+// live ones never do. rate, if not 0, is the most masks per second.
+func (l *link) outlet(p edge.Policy, rate float64) edge.Publisher {
+	switch {
+	case l.client == nil:
+		return noOutlet{}
+	case p == edge.Lossless:
+		return losslessOutlet{l.client}
+	}
+	o := &liveOutlet{client: l.client, thinned: &l.thinned}
+	if rate > 0 {
+		o.period = time.Duration(float64(time.Second) / rate)
+	}
+	return o
+}
+
+// noOutlet sends nothing.
+type noOutlet struct{}
+
+// Publish implements edge.Publisher.
+func (noOutlet) Publish(context.Context, *frame.Mask, []byte) error { return nil }
+
+// losslessOutlet makes the loop wait for the broker.
+type losslessOutlet struct{ client *mqtt.Client }
+
+// Publish implements edge.Publisher.
+func (o losslessOutlet) Publish(ctx context.Context, m *frame.Mask, payload []byte) error {
+	return o.client.PublishMask(ctx, m.Camera, payload)
+}
+
+// liveOutlet hands masks over and goes on; the client counts those that the
+// broker did not take in time.
+type liveOutlet struct {
+	client  offerer
+	period  time.Duration // 0: every mask is sent
+	due     time.Duration // Mono of the next mask to send
+	thinned *atomic.Uint64
+}
+
+// offerer takes a mask at once, or counts it as lost.
+type offerer interface {
+	Offer(camera string, payload []byte) bool
+}
+
+// Publish implements edge.Publisher.
+func (o *liveOutlet) Publish(_ context.Context, m *frame.Mask, payload []byte) error {
+	if o.period > 0 {
+		// A quarter of a period of slack: 15 of 30 frames a second are every second one.
+		if m.Mono < o.due-o.period/4 {
+			o.thinned.Add(1)
+			return nil
+		}
+		o.due = max(o.due+o.period, m.Mono)
+	}
+	o.client.Offer(m.Camera, payload)
+	return nil
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"nightseg/camera"
+	"nightseg/edge"
+	"nightseg/edge/frame"
+	"nightseg/edge/settings"
+	"nightseg/model"
+)
+
+// play says how a recording or a made-up drive is played.
+type play uint8
+
+const (
+	playMax      play = iota // as fast as frames are fetched
+	playRealtime             // at its rate, every frame
+	playLive                 // as a camera does, which does not wait
+)
+
+// openCamera opens a camera of the settings so that its frames have the shape
+// that the bundle wants.
+func openCamera(ctx context.Context, c settings.Camera, b *model.Bundle, p play) (*camera.Source, error) {
+	fit := c.Fit
+	if fit == "bundle" || fit == "" {
+		fit = b.Resize.Fit
+	}
+	return camera.Open(ctx, c.Source, camera.Options{
+		ID: c.ID, Width: b.Shapes[0][1], Height: b.Shapes[0][0],
+		Fit: fit, Filter: b.Resize.Filter, Antialias: b.Resize.Antialias,
+		Rotate: c.Rotate, FlipH: c.FlipH, FlipV: c.FlipV,
+		Rate: c.Rate, Realtime: p != playMax, Live: p == playLive, Loop: c.Loop,
+	})
+}
+
+// opened is a source that a liveCamera opened.
+type opened interface {
+	edge.SourceCloser
+	counted
+}
+
+// liveCamera is a camera that is opened again when it fails. Its counters are
+// those of all openings together.
+type liveCamera struct {
+	*edge.Reopener
+
+	mu      sync.Mutex
+	current opened
+	past    map[string]uint64
+}
+
+// newLiveCamera makes a camera of a running service; open opens it once.
+func newLiveCamera(
+	id string, open func(context.Context) (opened, error), w edge.Watcher, h *edge.Health,
+) *liveCamera {
+	c := &liveCamera{past: map[string]uint64{}}
+	c.Reopener = edge.NewReopener(id, func(ctx context.Context) (edge.SourceCloser, error) {
+		src, err := open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.current != nil {
+			addCounts(c.past, c.current.Counters())
+		}
+		c.current = src
+		return src, nil
+	}, w, h)
+	return c
+}
+
+// Counters returns the frames that the camera lost, by reason.
+func (c *liveCamera) Counters() map[string]uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sum := make(map[string]uint64, len(c.past))
+	addCounts(sum, c.past)
+	if c.current != nil {
+		addCounts(sum, c.current.Counters())
+	}
+	return sum
+}
+
+func addCounts(to, from map[string]uint64) {
+	for why, n := range from {
+		to[why] += n
+	}
+}
+
+// limited is a source that ends after so many frames, and marks its frames with
+// the camera, the run, and the state of the service.
+type limited struct {
+	edge.Source
+	left     int // 0: no limit
+	done     int
+	camera   string
+	run      string
+	degraded *atomic.Bool // may be nil
+}
+
+// Next implements edge.Source.
+func (s *limited) Next(ctx context.Context, dst *frame.Frame) error {
+	if s.left > 0 && s.done == s.left {
+		return io.EOF
+	}
+	if err := s.Source.Next(ctx, dst); err != nil {
+		return err
+	}
+	s.done++
+	dst.Camera, dst.Run = s.camera, s.run
+	if s.degraded != nil && s.degraded.Load() {
+		dst.Flags |= frame.FlagDegraded
+	}
+	return nil
+}
+
+// awaitSubscriber waits until someone has subscribed to the masks of a camera
+// at the broker of this process, for at most d.
+func awaitSubscriber(ctx context.Context, l *link, camera string, d time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	topic := l.client.Topics().Mask(camera)
+	for !l.broker.Subscribed(topic) {
+		select {
+		case <-ctx.Done():
+			return fail(exitFailed, "nobody subscribed to %s at %s within %v", topic, l.url, d)
+		case <-tick.C:
+		}
+	}
+	return nil
+}
