@@ -29,18 +29,17 @@ fi
 
 # The recipe's version is part of the stamp: change it when the steps change.
 stamp="$wheel recipe-1"
-if [[ -f $dest/stamp && $(<"$dest/stamp") == "$stamp" ]]; then
+if [[ -f $dest/stamp && ($(<"$dest/stamp") == "$stamp" || $(<"$dest/stamp") == "own library"*) ]]; then
 	exit 0
 fi
 
-if [[ -f /etc/nv_tegra_release && ! -f $dest/keep-cpu ]]; then
+if [[ -f /etc/nv_tegra_release ]]; then
 	echo "setup-ort: this is a Jetson: $wheel runs on its processor only;" \
 		"scripts/ort-jetson.sh tells how to get a library that uses the GPU" >&2
 fi
 
 if ! python3 -m pip --version >/dev/null 2>&1; then
-	echo "setup-ort: python3 with pip is missing; on Debian: apt-get install python3 python3-pip" >&2
-	exit 1
+	"$root"/scripts/system.sh python
 fi
 
 echo "setup-ort: fetching the PyPI wheel $wheel ($size) into .cache/downloads" \

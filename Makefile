@@ -1,0 +1,114 @@
+# make            lists what there is
+# make demo       the main job, with no camera and no other file at hand
+# make test       everything that can be checked on this machine
+#
+# Each step says what it is about to install. Downloads stay in .cache, which git
+# ignores; a stamp per step makes the second time quick.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+BIN := .cache/bin
+TRAIN := .cache/venv/train/bin/python
+SYNTH := .cache/synth/train
+
+# make test PARTS="go lint"
+PARTS ?=
+# make fuzz FUZZTIME=10m FUZZ=./edge/message
+FUZZTIME ?= 1m
+FUZZ ?=
+# make bench BENCH="--rounds 9"
+BENCH ?=
+# make ort-jetson ORT=onnxruntime_gpu-...-linux_aarch64.whl
+ORT ?=
+# make build TAGS=tensorflow
+TAGS ?=
+export TAGS FUZZTIME PARTS
+
+.PHONY: help
+help: ## this list
+	@echo "nightseg: camera in at night, class masks out over MQTT"
+	@echo
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: setup-ort ## a synthetic night drive through the whole loop, in under a minute
+	@scripts/build.sh nightseg
+	@bin/nightseg demo
+
+.PHONY: build
+build: setup-ort ## bin/nightseg, and bin/nightseg-capture where OpenCV is there
+	@scripts/build.sh
+
+.PHONY: test
+test: ## all tests and checks; PARTS="go lint" runs some of them
+	@scripts/test.sh $(PARTS)
+
+.PHONY: e2e
+e2e: build ## the built programs at work: replay, brokers, faults
+	@python3 scripts/e2e.py
+
+.PHONY: lint
+lint: ## formatting, golangci-lint, ruff, mypy
+	@scripts/test.sh lint style
+
+.PHONY: fmt
+fmt: ## format Go (gofumpt) and Python (ruff)
+	@scripts/setup-tools.sh gofumpt
+	@git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 $(BIN)/gofumpt -w
+	@scripts/setup-train.sh
+	@$(TRAIN) -m ruff format --quiet --config train/pyproject.toml train
+
+.PHONY: bench
+bench: build ## time per stage, core time, allocations, node shares; refuses on a busy machine
+	@bin/nightseg bench $(BENCH)
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (1m)
+	@scripts/fuzz.sh $(FUZZ)
+
+.PHONY: setup
+setup: setup-ort setup-tools setup-tensorflow setup-train ## everything that the other targets would install
+
+.PHONY: setup-ort
+setup-ort: ## ONNX Runtime (84 MB) into .cache/ort
+	@scripts/setup-ort.sh
+
+.PHONY: setup-tools
+setup-tools: ## gofumpt and golangci-lint into .cache/bin
+	@scripts/setup-tools.sh gofumpt golangci-lint
+
+.PHONY: setup-tensorflow
+setup-tensorflow: ## TensorFlow and its converter into .cache/venv/tf
+	@scripts/setup-tensorflow.sh
+
+.PHONY: setup-train
+setup-train: ## PyTorch and the trainer's packages (6 GB) into .cache/venv/train
+	@scripts/setup-train.sh
+
+.PHONY: ort-jetson
+ort-jetson: ## an ONNX Runtime for a Jetson's GPU: ORT=wheel or folder
+	@scripts/ort-jetson.sh $(ORT)
+
+.PHONY: synth-train
+synth-train: $(SYNTH)/.done ## the synthetic frames that the trainer reads
+
+$(SYNTH)/.done:
+	@scripts/build.sh nightseg
+	@rm -rf $(SYNTH)
+	bin/nightseg synth --out $(SYNTH) --split train --seed 10 --sequences 16 --frames 15 --fps 0.4
+	@touch $@
+
+.PHONY: train-first
+train-first: setup-ort setup-train synth-train ## train and export model/bundles/street-11 (1.5 h on two cores; resumable)
+	PYTHONPATH=train/src $(TRAIN) -m nightseg_train train-first --config train/configs/street-11.yaml
+
+.PHONY: clean
+clean: ## remove what was built; downloads stay in .cache
+	rm -rf bin out .cache/test
+
+.PHONY: distclean
+distclean: clean ## remove the downloads too, and with them checkpoints of a training
+	rm -rf .cache

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Makes sure that system packages are there. As root it says what it is about to
+# install, and installs it; without root it says what to ask for.
+#
+#   scripts/system.sh GROUP...     python, jpeg, capture, opencv, brokers
+#
+# Exit codes: 0 all there, 1 the installation failed, 3 something is missing and
+# root is needed.
+set -euo pipefail
+
+# A package and how to see that what it brings is there, so that machines that got
+# it in another way are left alone.
+have() {
+	case $1 in
+	python3-pip) python3 -m pip --version ;;
+	python3-venv) python3 -c 'import ensurepip, venv' ;;
+	libturbojpeg0-dev) header turbojpeg.h ;;
+	g++) command -v g++ ;;
+	pkg-config) command -v pkg-config ;;
+	libopencv-dev) pkg-config --exists opencv4 ;;
+	mosquitto) command -v mosquitto || test -x /usr/sbin/mosquitto ;;
+	mosquitto-clients) command -v mosquitto_sub ;;
+	ffmpeg) command -v ffmpeg ;;
+	*) dpkg-query -W -f '${db:Status-Status}' "$1" | grep -qx installed ;;
+	esac >/dev/null 2>&1
+}
+
+header() { echo "#include <$1>" | "${CC:-gcc}" -fsyntax-only -xc -include stdio.h -; }
+
+members() {
+	case $1 in
+	python) echo python3-pip python3-venv ;;
+	jpeg) echo libturbojpeg0-dev ;;
+	opencv) echo g++ pkg-config libopencv-dev ;;
+	capture) # what its tests need: a broker, video files, a real RTSP server
+		members opencv
+		echo ffmpeg gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly \
+			gstreamer1.0-libav gstreamer1.0-rtsp gir1.2-gst-rtsp-server-1.0 python3-gi
+		;;
+	brokers) echo mosquitto mosquitto-clients ;;
+	*)
+		echo "system: there is no group $1" >&2
+		exit 2
+		;;
+	esac
+}
+
+missing=()
+for group in "$@"; do
+	list=$(members "$group")
+	for package in $list; do
+		have "$package" || missing+=("$package")
+	done
+done
+[[ ${#missing[@]} -eq 0 ]] && exit 0
+
+if [[ $(id -u) -ne 0 ]] || ! command -v apt-get >/dev/null; then
+	echo "system: missing: ${missing[*]}" >&2
+	echo "system: on Debian and Ubuntu: sudo apt-get install ${missing[*]}" >&2
+	exit 3
+fi
+
+apt() { DEBIAN_FRONTEND=noninteractive LC_ALL=C apt-get -qq -o Dpkg::Use-Pty=0 "$@"; }
+
+# Without package lists, or with old ones, a package is not known.
+size() { LC_ALL=C apt-get install --no-install-recommends --assume-no "${missing[@]}" 2>/dev/null | grep 'Need to get' || true; }
+need=$(size)
+if [[ -z $need ]]; then
+	echo "system: fetching the system's package lists (apt-get update)"
+	apt update
+	need=$(size)
+fi
+echo "system: installing with apt-get: ${missing[*]}"
+[[ -z $need ]] || echo "system: ${need}"
+install() { apt install -y --no-install-recommends "${missing[@]}" </dev/null >/dev/null; }
+if ! install; then
+	echo "system: trying again with fresh package lists" # the old ones name files that are gone
+	apt update
+	install
+fi
+for package in "${missing[@]}"; do
+	if ! have "$package"; then
+		echo "system: $package is installed, but what it should bring is not there" >&2
+		exit 1
+	fi
+done
+echo "system: done"
