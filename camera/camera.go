@@ -70,7 +70,6 @@ type opening struct {
 // for any; Close when Next does not run.
 type Source struct {
 	id     string
-	name   string // the source, without secrets, for errors
 	in     opening
 	fitter *fit.Fitter
 	pace   pace
@@ -105,9 +104,9 @@ func Open(ctx context.Context, source string, o Options) (*Source, error) {
 	}
 	in, err := t.open(ctx, &o)
 	if err != nil {
-		return nil, fmt.Errorf("camera: %s: %w", Redact(source), err)
+		return nil, fmt.Errorf("camera: %w", err)
 	}
-	s := &Source{id: o.ID, name: Redact(source), in: in, fitter: f, logger: o.Logger}
+	s := &Source{id: o.ID, in: in, fitter: f, logger: o.Logger}
 	if o.Realtime && in.rate > 0 {
 		s.pace.period = time.Duration(float64(time.Second) / in.rate)
 	}
@@ -138,11 +137,11 @@ func (s *Source) Next(ctx context.Context, dst *frame.Frame) error {
 			return io.EOF
 		}
 		if !errors.Is(err, images.ErrFile) {
-			return fmt.Errorf("camera: %s: %w", s.name, err)
+			return err // names its stage and what it reads
 		}
 		s.lost++
 		if skipped == maxSkips {
-			return fmt.Errorf("camera: %s: %d pictures in a row cannot be read; the last: %w", s.name, skipped, err)
+			return fmt.Errorf("camera: %d pictures in a row cannot be read; the last: %w", skipped, err)
 		}
 		s.warn(err)
 	}
@@ -173,14 +172,13 @@ func (s *Source) take(ctx context.Context, dst *frame.Frame) error {
 	if s.direct {
 		into = dst
 	}
+	into.Meta = frame.Meta{} // frames are used again: nothing of another one may stay
 	if err := s.in.Next(ctx, into); err != nil {
 		return err
 	}
 	s.direct = s.fitter.Identity(into.W, into.H)
 	if s.direct != (into == dst) {
-		s.raw.Meta, dst.Meta = dst.Meta, s.raw.Meta
-		s.raw.W, s.raw.H, dst.W, dst.H = dst.W, dst.H, s.raw.W, s.raw.H
-		s.raw.Pix, dst.Pix = dst.Pix, s.raw.Pix
+		s.raw, *dst = *dst, s.raw
 	}
 	var err error
 	if s.direct {
@@ -211,7 +209,7 @@ func (s *Source) Counters() map[string]uint64 {
 // Close ends the source. It may be called twice.
 func (s *Source) Close() error {
 	if err := s.in.Close(); err != nil {
-		return fmt.Errorf("camera: %s: %w", s.name, err)
+		return fmt.Errorf("camera: close: %w", err)
 	}
 	return nil
 }

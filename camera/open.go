@@ -40,7 +40,7 @@ func kindOf(path string) (string, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", fmt.Errorf("there is no such file or folder; %s", known())
+		return "", fmt.Errorf("%s: there is no such file or folder; %s", path, known())
 	case err != nil:
 		return "", err
 	case info.IsDir(), info.Mode().IsRegular() && images.IsPicture(path):
@@ -50,7 +50,7 @@ func kindOf(path string) (string, error) {
 	case info.Mode()&fs.ModeCharDevice != 0:
 		return ring.KindV4L2, nil
 	}
-	return "", fmt.Errorf("a %s is no source; %s", info.Mode().Type(), known())
+	return "", fmt.Errorf("%s is no file, folder or device (%s); %s", path, info.Mode(), known())
 }
 
 // imagesFeed closes the decoder with the source.

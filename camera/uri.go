@@ -2,13 +2,14 @@ package camera
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"nightseg/camera/capture"
 	"nightseg/camera/capture/ring"
 )
 
@@ -37,6 +38,7 @@ type target struct {
 	query   string // of synth
 	w, h    int    // to ask of a camera, 0: its own
 	fps     float64
+	fourCC  string // pixel format to ask of a V4L2 camera
 }
 
 // parse reads a source: a URI, or a path where there is no "://" in it. It does
@@ -58,7 +60,7 @@ func parse(source string) (target, error) {
 	case "v4l2", "csi":
 		return parseDevice(scheme, rest)
 	case "rtsp", "rtsps":
-		if host := authority(rest); host == "" || strings.HasSuffix(host, "@") || strings.HasPrefix(host, ":") {
+		if host := hostOf(rest); host == "" || host[0] == ':' {
 			return target{}, fmt.Errorf("source %s names no host: write %s", Redact(source), example(scheme))
 		}
 		return target{kind: ring.KindRTSP, address: scheme + "://" + rest}, nil
@@ -72,6 +74,14 @@ func parse(source string) (target, error) {
 		return target{}, fmt.Errorf("source %s: unknown kind %q; did you mean %s? %s",
 			Redact(source), scheme, example(nearestScheme(scheme)), known())
 	}
+}
+
+// hostOf returns host and port of what comes after ://.
+func hostOf(rest string) string {
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		rest = rest[:end]
+	}
+	return rest[strings.LastIndexByte(rest, '@')+1:]
 }
 
 // parsePath takes a path. A word such as synth:?seed=1 is more likely a URI
@@ -127,65 +137,49 @@ func parseDevice(scheme, rest string) (target, error) {
 	if err != nil {
 		return target{}, fmt.Errorf("source %s: %w", source, err)
 	}
-	for key, v := range values {
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		v := values[key]
 		if len(v) != 1 {
 			return target{}, fmt.Errorf("source %s: %s is given %d times", source, key, len(v))
 		}
-		switch key {
-		case "size":
-			ws, hs, _ := strings.Cut(v[0], "x")
-			w, errW := strconv.ParseUint(ws, 10, 31)
-			h, errH := strconv.ParseUint(hs, 10, 31)
-			if errW != nil || errH != nil || w == 0 || h == 0 || w > maxSide || h > maxSide {
-				return target{}, fmt.Errorf("source %s: size: %q is not WIDTHxHEIGHT, such as 1280x720", source, v[0])
-			}
-			t.w, t.h = int(w), int(h)
-		case "fps":
-			fps, err := strconv.ParseFloat(v[0], 64)
-			if err != nil || !(fps > 0 && fps <= maxAskedRate) {
-				return target{}, fmt.Errorf("source %s: fps: %q is not a number above 0 and at most %d",
-					source, v[0], maxAskedRate)
-			}
-			t.fps = fps
-		default:
-			return target{}, fmt.Errorf("source %s: %q is not a parameter (known: size, fps)", source, key)
+		if err := t.ask(key, v[0]); err != nil {
+			return target{}, fmt.Errorf("source %s: %w", source, err)
 		}
 	}
 	return t, nil
 }
 
+// ask takes a parameter of a device.
+func (t *target) ask(key, v string) error {
+	switch {
+	case key == "size":
+		ws, hs, _ := strings.Cut(v, "x")
+		w, errW := strconv.ParseUint(ws, 10, 31)
+		h, errH := strconv.ParseUint(hs, 10, 31)
+		if errW != nil || errH != nil || w == 0 || h == 0 || w > maxSide || h > maxSide {
+			return fmt.Errorf("size: %q is not WIDTHxHEIGHT, such as 1280x720", v)
+		}
+		t.w, t.h = int(w), int(h)
+	case key == "fps":
+		fps, err := strconv.ParseFloat(v, 64)
+		if err != nil || !(fps > 0 && fps <= maxAskedRate) {
+			return fmt.Errorf("fps: %q is not a number above 0 and at most %d", v, maxAskedRate)
+		}
+		t.fps = fps
+	case key == "fourcc" && t.kind == ring.KindV4L2:
+		if len(v) != 4 {
+			return fmt.Errorf("fourcc: %q is not a pixel format of four letters, such as MJPG", v)
+		}
+		t.fourCC = v
+	default:
+		return fmt.Errorf("%q is not a parameter (known: size, fps, and fourcc of v4l2)", key)
+	}
+	return nil
+}
+
 // Redact hides in a source what its reader must not learn: user and password of
 // a URI, and the values of parameters that are named like them.
-func Redact(source string) string {
-	scheme, rest, found := strings.Cut(source, "://")
-	if !found {
-		return source
-	}
-	if host := authority(rest); strings.Contains(host, "@") {
-		rest = "***" + rest[strings.LastIndexByte(host, '@'):]
-	}
-	return scheme + "://" + secrets.ReplaceAllString(rest, "$1=***")
-}
-
-var secrets = regexp.MustCompile(`(?i)(user|username|usr|pass|passwd|password|pwd|token|secret|auth|key)=[^&/?#]*`)
-
-// authority is what comes before the path: user, password, host and port. A
-// password with a slash that should have been written as %2F counts as part of
-// it, lest half of it be shown.
-func authority(rest string) string {
-	end := strings.IndexAny(rest, "/?#")
-	if end < 0 {
-		return rest
-	}
-	host := rest[:end]
-	if _, port, found := strings.Cut(host, ":"); found && !strings.Contains(host, "@") {
-		_, err := strconv.ParseUint(port, 10, 16)
-		if last := strings.LastIndexByte(rest, '@'); last >= 0 && err != nil && !strings.HasPrefix(host, "[") {
-			return rest[:last+1+len(authority(rest[last+1:]))]
-		}
-	}
-	return host
-}
+func Redact(source string) string { return capture.Redact(source) }
 
 func known() string {
 	var b strings.Builder

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/url"
 	"os"
 	"sync"
 	"time"
@@ -257,7 +256,8 @@ func (s *Source) take(dst *frame.Frame) (bool, error) {
 	if s.opt.Kind != ring.KindFile {
 		dst.Mono = p.Mono
 	}
-	dst.SourceW, dst.SourceH, dst.DroppedBefore = p.W, p.H, p.lost
+	dst.Sensor = p.Sensor
+	dst.Sensor, dst.SourceW, dst.SourceH, dst.DroppedBefore = p.Sensor, p.W, p.H, p.lost
 	s.next = p.Seq + 1
 	return true, nil
 }
@@ -357,12 +357,4 @@ func (s *Source) finish(err error) {
 
 func (s *Source) wrap(err error) error {
 	return fmt.Errorf("capture %s: %w", Redact(s.opt.Address), err)
-}
-
-// Redact returns an address without the password that it may hold.
-func Redact(address string) string {
-	if u, err := url.Parse(address); err == nil && u.User != nil {
-		return u.Redacted()
-	}
-	return address
 }
