@@ -181,7 +181,9 @@ func TestDamagedSavedModel(t *testing.T) {
 		{"truncated", func(dir string) error {
 			return os.Truncate(filepath.Join(dir, "segment", "saved_model.pb"), 1000)
 		}, "segment: cannot be loaded"},
-		{"no network", func(dir string) error { return os.RemoveAll(filepath.Join(dir, "relight")) }, "relight: cannot be loaded"},
+		{"no network", func(dir string) error {
+			return os.RemoveAll(filepath.Join(dir, "relight"))
+		}, "relight: cannot be loaded"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cache := t.TempDir()

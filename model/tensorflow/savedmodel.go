@@ -58,8 +58,8 @@ func findSavedModels(b *model.Bundle, cacheDir string) (string, error) {
 		}
 	}
 	return "", &model.FileError{
-		File: b.Path, Problem: fmt.Sprintf("has no SavedModel %.12s… in %s or in .cache/savedmodel of a checkout", b.SHA256, dirs[0]),
-		Remedy: "run scripts/savedmodel.sh " + b.Dir,
+		File: b.Path, Remedy: "run scripts/savedmodel.sh " + b.Dir,
+		Problem: fmt.Sprintf("has no SavedModel %.12s… in %s or in .cache/savedmodel of a checkout", b.SHA256, dirs[0]),
 	}
 }
 

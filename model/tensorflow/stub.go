@@ -10,7 +10,7 @@ import (
 )
 
 var errNoTensorFlow = errors.New("tensorflow: this program was built without the tag `tensorflow`; " +
-	"run `make build-tensorflow`, which sets TensorFlow up and builds with the tag")
+	"run `make build TAGS=tensorflow`, which sets TensorFlow up and builds with the tag")
 
 // Engine cannot be had in a build without the tag.
 type Engine struct{}

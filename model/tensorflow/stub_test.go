@@ -15,7 +15,7 @@ func TestBuildWithoutTheTag(t *testing.T) {
 	if err == nil || e != nil {
 		t.Fatalf("an engine in a build without TensorFlow: %v, %v", e, err)
 	}
-	for _, want := range []string{"tag `tensorflow`", "make build-tensorflow"} {
+	for _, want := range []string{"tag `tensorflow`", "make build TAGS=tensorflow"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q does not name %s", err, want)
 		}
