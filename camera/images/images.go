@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -21,8 +20,9 @@ import (
 var (
 	// ErrEmpty says that there is no picture in a folder.
 	ErrEmpty = errors.New("no pictures")
-	// ErrGone says that the folder went away while it was played.
-	ErrGone = errors.New("the folder is gone")
+	// ErrGone says that the folder went away, or all that was in it, while it was
+	// played.
+	ErrGone = errors.New("the pictures are gone")
 	// ErrFile says that one picture could not be read; the next one may be fine.
 	ErrFile = errors.New("unreadable picture")
 )
@@ -120,14 +120,14 @@ func (s *Source) rewind() error {
 }
 
 // fault counts a picture that could not be read, and all that would follow
-// when the folder itself is gone.
+// when no picture is left.
 func (s *Source) fault(e *entry, err error) error {
 	if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) {
 		s.unreadable.Add(1)
 		return fmt.Errorf("images: %w %s: %w", ErrFile, e.name, err)
 	}
 	s.missing.Add(1)
-	if _, statErr := os.Stat(s.path); statErr == nil {
+	if _, listErr := list(s.path); listErr == nil {
 		return fmt.Errorf("images: %w %s: it was there at the start: %w", ErrFile, e.name, err)
 	}
 	done, all := s.next-1, len(s.entries)

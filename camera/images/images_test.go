@@ -282,6 +282,34 @@ func TestFolderIsEmptied(t *testing.T) {
 	}
 }
 
+// All pictures go, the folder stays: that is told at once and not picture by
+// picture, and it is the end.
+func TestAllPicturesGo(t *testing.T) {
+	dir := t.TempDir()
+	for _, n := range []string{"1.png", "2.png", "3.png", "4.png"} {
+		write(t, filepath.Join(dir, n), grey(50, 8, 8))
+	}
+	s := source(t, dir, images.Options{})
+	var f frame.Frame
+	if err := s.Next(t.Context(), &f); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []string{"1.png", "2.png", "3.png", "4.png"} {
+		if err := os.Remove(filepath.Join(dir, n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Next(t.Context(), &f); !errors.Is(err, images.ErrGone) || !strings.Contains(err.Error(), "after 1 of 4") {
+		t.Errorf("pictures removed: %v", err)
+	}
+	if err := s.Next(t.Context(), &f); !errors.Is(err, io.EOF) {
+		t.Errorf("then: %v, want io.EOF", err)
+	}
+	if c := s.Counters(); c["missing"] != 3 || c["unreadable"] != 0 {
+		t.Errorf("counters %v", c)
+	}
+}
+
 func TestOpenErrors(t *testing.T) {
 	dir := t.TempDir()
 	d, err := jpeg.New()
