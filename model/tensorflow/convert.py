@@ -52,8 +52,15 @@ def convert(onnx_file: Path, out: Path, graph: dict[str, Any]) -> dict[str, Any]
     copy = Path(shutil.copy(onnx_file, f"{out.name}.onnx"))  # onnx2tf gives names to nodes, in its input file
     name = graph["input"]["name"]
     keep = {"keep_shape_absolutely_input_names": [name]} if graph["input"]["layout"] == "NHWC" else {}
-    onnx2tf.convert(input_onnx_file_path=str(copy), output_folder_path=str(out), output_signaturedefs=True,
-                    not_use_onnxsim=True, copy_onnx_input_output_names_to_tflite=False, verbosity="error", **keep)
+    onnx2tf.convert(
+        input_onnx_file_path=str(copy),
+        output_folder_path=str(out),
+        output_signaturedefs=True,
+        not_use_onnxsim=True,
+        copy_onnx_input_output_names_to_tflite=False,
+        verbosity="error",
+        **keep,
+    )
     for leftover in out.glob("*.tflite"):
         leftover.unlink()
     loaded = tf.saved_model.load(str(out))
@@ -64,10 +71,16 @@ def convert(onnx_file: Path, out: Path, graph: dict[str, Any]) -> dict[str, Any]
         raise ValueError(f"{onnx_file}: {len(specs)} inputs and {len(outputs)} outputs after conversion")
     feed, fetch = tensor_names(out)
     channels_last = int(outputs[0].shape[-1]) in (3, graph["channels"]) and outputs[0].shape[1] != graph["channels"]
-    return {"dir": out.name,
-            "input": {"name": feed, "shape": [int(d) for d in specs[0].shape], "type": specs[0].dtype.name},
-            "output": {"name": fetch, "shape": [int(d) for d in outputs[0].shape], "type": outputs[0].dtype.name,
-                       "layout": "NHWC" if channels_last else "NCHW"}}
+    return {
+        "dir": out.name,
+        "input": {"name": feed, "shape": [int(d) for d in specs[0].shape], "type": specs[0].dtype.name},
+        "output": {
+            "name": fetch,
+            "shape": [int(d) for d in outputs[0].shape],
+            "type": outputs[0].dtype.name,
+            "layout": "NHWC" if channels_last else "NCHW",
+        },
+    }
 
 
 def tensor_names(saved_model: Path) -> tuple[str, str]:
