@@ -59,8 +59,10 @@ const (
 	CountStart    = RestartPrefix + "start"   // it could not be started again
 )
 
-// limits are the patience of a Source.
+// limits are the patience of a Source, and the length of its ring: one slot being
+// written, one being read, two for the jitter between them.
 type limits struct {
+	slots    int
 	silence  time.Duration // without any record
 	open     time.Duration // for a device to open
 	read     time.Duration // for a device to give one picture
@@ -75,15 +77,12 @@ type limits struct {
 }
 
 var defaultLimits = limits{
+	slots:   4,
 	silence: 3 * time.Second, open: 20 * time.Second, read: 10 * time.Second,
 	grace: time.Second, reap: 5 * time.Second,
 	pause: 100 * time.Millisecond, maxPause: 5 * time.Second, steady: 10 * time.Second,
 	live: 8, sameSpot: 3, file: 20,
 }
-
-// slots is the length of the ring: one being written, one being read, two for the
-// jitter between them.
-const slots = 4
 
 // maxPixels bounds a picture whose size is not known before: 4:3 with a width of
 // 4096. Memory is only spent on what is written.
@@ -186,7 +185,7 @@ func (s *Source) configure() error {
 		return fmt.Errorf("flip %d: must be 0 to 7", o.Flip)
 	}
 	s.conf = ring.Config{
-		Version: ring.Version, Slots: slots, SlotSize: 3 * max(maxPixels, o.Width*o.Height),
+		Version: ring.Version, Slots: s.lim.slots, SlotSize: 3 * max(maxPixels, o.Width*o.Height),
 		Kind: o.Kind, Address: o.Address, Live: o.Live,
 		Width: o.Width, Height: o.Height, FPS: o.FPS, FourCC: o.FourCC, Flip: o.Flip,
 	}
@@ -256,7 +255,6 @@ func (s *Source) take(dst *frame.Frame) (bool, error) {
 	if s.opt.Kind != ring.KindFile {
 		dst.Mono = p.Mono
 	}
-	dst.Sensor = p.Sensor
 	dst.Sensor, dst.SourceW, dst.SourceH, dst.DroppedBefore = p.Sensor, p.W, p.H, p.lost
 	s.next = p.Seq + 1
 	return true, nil
