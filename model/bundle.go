@@ -37,8 +37,10 @@ func OpenIn(path, cacheDir string) (*Bundle, error) {
 	st, err := os.Stat(path)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, &FileError{File: path, Problem: "no such bundle",
-				Remedy: "give a bundle directory or a .tar.zst file of one"}
+			return nil, &FileError{
+				File: path, Problem: "no such bundle",
+				Remedy: "give a bundle directory or a .tar.zst file of one",
+			}
 		}
 		return nil, fmt.Errorf("bundle: %w", err)
 	}
@@ -84,13 +86,17 @@ func (b *Bundle) load() error {
 	name := filepath.Join(b.Dir, ManifestName)
 	doc, err := readCapped(name, maxManifest)
 	if err != nil {
-		return &FileError{File: name, Problem: "cannot be read", Err: err,
-			Remedy: "a bundle directory holds a bundle.json; see docs/bundles.md"}
+		return &FileError{
+			File: name, Problem: "cannot be read", Err: err,
+			Remedy: "a bundle directory holds a bundle.json; see docs/bundles.md",
+		}
 	}
 	m, err := ParseManifest(doc)
 	if err != nil {
-		return &FileError{File: name, Problem: "is not a valid bundle description", Err: err,
-			Remedy: "see docs/bundles.md for every field"}
+		return &FileError{
+			File: name, Problem: "is not a valid bundle description", Err: err,
+			Remedy: "see docs/bundles.md for every field",
+		}
 	}
 	b.Manifest = *m
 	if b.SHA256, err = Identity(doc); err != nil {
@@ -154,8 +160,10 @@ func (b *Bundle) read(f File) ([]byte, error) {
 // checkGraph compares a network's inputs and outputs with what the manifest says.
 func (b *Bundle) checkGraph(name string, g *Graph, f File, data []byte) error {
 	bad := func(format string, args ...any) error {
-		return &FileError{File: b.path(f), Problem: fmt.Sprintf(format, args...),
-			Remedy: "export the network again so that it fits graphs." + name + " of " + ManifestName}
+		return &FileError{
+			File: b.path(f), Problem: fmt.Sprintf(format, args...),
+			Remedy: "export the network again so that it fits graphs." + name + " of " + ManifestName,
+		}
 	}
 	net, err := InspectONNX(data)
 	if err != nil {

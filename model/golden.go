@@ -211,8 +211,10 @@ func (b *Bundle) decodePNG(f File) (image.Image, error) {
 		return nil, &FileError{File: b.path(f), Problem: "is not a PNG picture", Err: err, Remedy: remedyCopy}
 	}
 	if s := b.Shapes[0]; conf.Height != s[0] || conf.Width != s[1] {
-		return nil, &FileError{File: b.path(f), Remedy: "make the golden vectors again",
-			Problem: fmt.Sprintf("is %dx%d, where the bundle's input is %dx%d", conf.Width, conf.Height, s[1], s[0])}
+		return nil, &FileError{
+			File: b.path(f), Remedy: "make the golden vectors again",
+			Problem: fmt.Sprintf("is %dx%d, where the bundle's input is %dx%d", conf.Width, conf.Height, s[1], s[0]),
+		}
 	}
 	img, err := png.Decode(bytes.NewReader(data))
 	if err != nil {
@@ -237,8 +239,10 @@ func (b *Bundle) GoldenOutput(precision string) (*frame.Logits, []uint8, error) 
 		return nil, nil, err
 	}
 	if len(data) != 4*len(l.Data) {
-		return nil, nil, &FileError{File: b.path(out.Logits), Remedy: "make the golden vectors again",
-			Problem: fmt.Sprintf("has %d bytes, where %dx%dx%d float32 are %d", len(data), l.C, h, w, 4*len(l.Data))}
+		return nil, nil, &FileError{
+			File: b.path(out.Logits), Remedy: "make the golden vectors again",
+			Problem: fmt.Sprintf("has %d bytes, where %dx%dx%d float32 are %d", len(data), l.C, h, w, 4*len(l.Data)),
+		}
 	}
 	for i := range l.Data {
 		l.Data[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
@@ -249,8 +253,10 @@ func (b *Bundle) GoldenOutput(precision string) (*frame.Logits, []uint8, error) 
 	}
 	grey, ok := img.(*image.Gray)
 	if !ok {
-		return nil, nil, &FileError{File: b.path(out.Mask), Problem: "is not an 8-bit grey picture",
-			Remedy: "make the golden vectors again"}
+		return nil, nil, &FileError{
+			File: b.path(out.Mask), Problem: "is not an 8-bit grey picture",
+			Remedy: "make the golden vectors again",
+		}
 	}
 	return l, grey.Pix, nil
 }

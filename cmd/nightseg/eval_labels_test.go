@@ -46,8 +46,10 @@ func TestLabelForms(t *testing.T) {
 		}
 	}
 	// A palette of few colours is stored with few bits: the indices count, not the bits.
-	few := &image.Paletted{Pix: []uint8{0, 1, 1, 0}, Stride: 2, Rect: image.Rect(0, 0, 2, 2),
-		Palette: colours[:2]}
+	few := &image.Paletted{
+		Pix: []uint8{0, 1, 1, 0}, Stride: 2, Rect: image.Rect(0, 0, 2, 2),
+		Palette: colours[:2],
+	}
 	if l, err := reader(t, "").parse(encoded(t, few)); err != nil || !slices.Equal(l.ids, few.Pix) {
 		t.Errorf("two colours: %+v, %v", l, err)
 	}

@@ -35,8 +35,10 @@ func (r *evalResult) markdown() string {
 	}
 	row(&s, rule)
 	for _, v := range r.Variants {
-		cells := []string{v.Precision, v.Relight, fmt.Sprintf("%g", v.Std),
-			withInterval("%.1f", v.MIoU, v.Interval)}
+		cells := []string{
+			v.Precision, v.Relight, fmt.Sprintf("%g", v.Std),
+			withInterval("%.1f", v.MIoU, v.Interval),
+		}
 		if len(r.Apart) > 0 {
 			cells = append(cells, withInterval("%.1f", v.Without.MIoU, v.Without.Interval))
 		}

@@ -81,8 +81,10 @@ func TestEvalOfOwnMasksIsPerfect(t *testing.T) {
 func TestEvalVariantsShareInference(t *testing.T) {
 	needEngine(t)
 	images, labels := labelledSet(t, t.TempDir(), 4, 1)
-	base := []string{"eval", "--bundle", tinyBundle(t), "--images", images, "--labels", labels,
-		"--provider", "cpu"}
+	base := []string{
+		"eval", "--bundle", tinyBundle(t), "--images", images, "--labels", labels,
+		"--provider", "cpu",
+	}
 	var all evalResult
 	commandJSON(t, exitDone, &all, append(base, "--precision", "fp32,int8", "--relight", "none,network,gamma",
 		"--std", "0,0.2", "--apart", "car")...)
@@ -202,8 +204,10 @@ func TestEvalFlicker(t *testing.T) {
 	for i := range 3 {
 		savePNG(t, filepath.Join(still, fmt.Sprintf("%d.png", i)), scene(tinyW, tinyH, 0))
 	}
-	args := []string{"eval", "--bundle", tinyBundle(t), "--provider", "cpu", "--relight", "none", "--std", "0",
-		"--flicker"}
+	args := []string{
+		"eval", "--bundle", tinyBundle(t), "--provider", "cpu", "--relight", "none", "--std", "0",
+		"--flicker",
+	}
 	var r flickerResult
 	commandJSON(t, exitDone, &r, append(args, still)...)
 	if r.Frames != 3 || r.Variants[0].Share != 0 {

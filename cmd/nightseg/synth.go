@@ -83,8 +83,10 @@ func (a *app) synth(ctx context.Context, f *synthFlags) error {
 	case err != nil:
 		return err
 	}
-	r := synthReport{Out: f.out, Frames: last, Seconds: time.Since(start).Seconds(),
-		DatasetOptions: f.DatasetOptions}
+	r := synthReport{
+		Out: f.out, Frames: last, Seconds: time.Since(start).Seconds(),
+		DatasetOptions: f.DatasetOptions,
+	}
 	if a.json {
 		return a.printJSON(r)
 	}

@@ -113,8 +113,12 @@ func TestPaddingIsUnknown(t *testing.T) {
 	scene(rand.New(rand.NewPCG(1, 1)), l, "noise")
 	whole := decided(t, Settings{}, l)
 	for _, v := range []frame.Rect{
-		{X0: 3, Y0: 5, X1: 29, Y1: 19}, {X1: 32, Y1: 24}, {X0: 31, Y0: 23, X1: 32, Y1: 24},
-		{X0: -4, Y0: -9, X1: 100, Y1: 100}, {X0: 40, Y0: 2, X1: 50, Y1: 9}, {X0: -9, Y0: 2, X1: -1, Y1: 9},
+		{X0: 3, Y0: 5, X1: 29, Y1: 19},
+		{X1: 32, Y1: 24},
+		{X0: 31, Y0: 23, X1: 32, Y1: 24},
+		{X0: -4, Y0: -9, X1: 100, Y1: 100},
+		{X0: 40, Y0: 2, X1: 50, Y1: 9},
+		{X0: -9, Y0: 2, X1: -1, Y1: 9},
 		{X0: 2, Y0: 30, X1: 9, Y1: 40},
 	} {
 		l.Valid = v

@@ -50,8 +50,10 @@ func TestParseDesiredRefuses(t *testing.T) {
 	}{
 		{"unknown", `{"version":1,"relite":{}}`, []string{"/relite"}},
 		{"not live", `{"version":1,"broker":{}}`, []string{"/broker"}},
-		{"all at once", `{"version":1,"relight":{"mode":"x","dark":-1},"codec":"y"}`,
-			[]string{"/relight/mode", "/relight/dark", "/codec"}},
+		{
+			"all at once", `{"version":1,"relight":{"mode":"x","dark":-1},"codec":"y"}`,
+			[]string{"/relight/mode", "/relight/dark", "/codec"},
+		},
 		{"escaped", `{"version":1,"a/b~c":1}`, []string{"/a~1b~0c"}},
 		{"no version", `{}`, []string{"/version"}},
 		{"version 0", `{"version":0}`, []string{"/version"}},

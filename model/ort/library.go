@@ -50,8 +50,10 @@ func FindLibrary(dir string) (*Library, error) {
 			return l, nil
 		}
 	}
-	return nil, &model.FileError{File: "libonnxruntime.so", Remedy: remedySetup,
-		Problem: "not found in " + strings.Join(dirs, ", ")}
+	return nil, &model.FileError{
+		File: "libonnxruntime.so", Remedy: remedySetup,
+		Problem: "not found in " + strings.Join(dirs, ", "),
+	}
 }
 
 func searchDirs() []string {
