@@ -2,6 +2,7 @@ package decide
 
 import (
 	"encoding/binary"
+	"math"
 
 	"nightseg/edge/frame"
 )
@@ -211,26 +212,38 @@ func split(row []uint8, first, second uint64, cut int) {
 
 // several decides a cell between any number of classes. In a row each class is
 // a straight line; it walks along the upper envelope of the lines, from change
-// to change.
+// to change, until it meets the class that leads at the row's end: the envelope
+// is convex, so that no class leads twice.
 func (d *Decider) several(dst *frame.Mask, c *cell, cand []corner) {
 	val, slope := d.val[:len(cand)], d.slope[:len(cand)]
+	n := float32(c.w - 1)
 	for y := range c.h {
 		t := c.ty + float32(y)*d.ys.step
-		cur := 0
-		for i := range cand {
+		cur, last := 0, 0
+		most, mostLast := float32(math.Inf(-1)), float32(math.Inf(-1))
+		for i := range val {
 			k := &cand[i]
 			l, r := k.tl+t*(k.bl-k.tl), k.tr+t*(k.br-k.tr)
-			val[i], slope[i] = l+c.tx*(r-l), (r-l)*d.xs.step
-			if val[i] > val[cur] {
-				cur = i
+			v, s := l+c.tx*(r-l), (r-l)*d.xs.step
+			val[i], slope[i] = v, s
+			if v > most {
+				most, cur = v, i
+			}
+			if v += n * s; v > mostLast {
+				mostLast, last = v, i
 			}
 		}
 		row := dst.Class[(c.y0+y)*dst.W+c.x0:][:c.w]
-		for x := 0; x < len(row); {
+		x := 0
+		for cur != last {
 			next, at := d.change(len(cand), cur, x, len(row))
+			if at == len(row) {
+				break
+			}
 			fill(row[x:at], cand[cur].class)
 			cur, x = next, at
 		}
+		fill(row[x:], cand[cur].class)
 	}
 }
 
@@ -238,20 +251,27 @@ func (d *Decider) several(dst *frame.Mask, c *cell, cand []corner) {
 // the pixel from which on it leads; (cur, end) if none does before end.
 func (d *Decider) change(n, cur, x, end int) (next, at int) {
 	val, slope := d.val[:n], d.slope[:n]
-	next, at = cur, end
-	limit := float32(end)
+	v, s := val[cur], slope[cur]
+	next = cur
+	first := float32(end)
+	for i, other := range slope {
+		if rise := other - s; rise > 0 && v-val[i] < first*rise {
+			next, first = i, (v-val[i])/rise
+		}
+	}
+	if next == cur {
+		return cur, end
+	}
+	at = max(int(first)+1, x+1)
+	if at >= end {
+		return cur, end
+	}
+	// Another class may overtake both before the same pixel.
+	p := float32(at)
+	most := val[next] + p*slope[next]
 	for i, s := range slope {
-		rise := s - slope[cur]
-		if !(rise > 0) {
-			continue
-		}
-		q := (val[cur] - val[i]) / rise
-		if !(q < limit) {
-			continue
-		}
-		p := max(int(max(q, 0))+1, x+1)
-		if p < at || p == at && val[i]+float32(p)*s > val[next]+float32(p)*slope[next] {
-			next, at = i, min(p, end)
+		if v := val[i] + p*s; v > most {
+			most, next = v, i
 		}
 	}
 	return next, at
