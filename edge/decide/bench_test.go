@@ -27,6 +27,9 @@ func benchmark(b *testing.B, classes int) {
 					b.Fatal(err)
 				}
 				var m frame.Mask
+				if err := d.Decide(&m, &l); err != nil { // makes the buffers
+					b.Fatal(err)
+				}
 				times := make([]time.Duration, 0, 1<<16)
 				b.ReportAllocs()
 				for b.Loop() {

@@ -2,7 +2,6 @@ package decide
 
 import (
 	"encoding/binary"
-	"math"
 
 	"nightseg/edge/frame"
 )
@@ -217,26 +216,28 @@ func split(row []uint8, first, second uint64, cut int) {
 func (d *Decider) several(dst *frame.Mask, c *cell, cand []corner) {
 	val, slope := d.val[:len(cand)], d.slope[:len(cand)]
 	n := float32(c.w - 1)
+	first, last := 0, 0 // leaders at the ends; those of the row above are a good guess
 	for y := range c.h {
 		t := c.ty + float32(y)*d.ys.step
-		cur, last := 0, 0
-		most, mostLast := float32(math.Inf(-1)), float32(math.Inf(-1))
 		for i := range val {
 			k := &cand[i]
 			l, r := k.tl+t*(k.bl-k.tl), k.tr+t*(k.br-k.tr)
-			v, s := l+c.tx*(r-l), (r-l)*d.xs.step
-			val[i], slope[i] = v, s
+			val[i], slope[i] = l+c.tx*(r-l), (r-l)*d.xs.step
+		}
+		most, mostLast := val[first], val[last]+n*slope[last]
+		for i, v := range val {
 			if v > most {
-				most, cur = v, i
+				most, first = v, i
 			}
-			if v += n * s; v > mostLast {
+			if v += n * slope[i]; v > mostLast {
 				mostLast, last = v, i
 			}
 		}
+		cur := first
 		row := dst.Class[(c.y0+y)*dst.W+c.x0:][:c.w]
 		x := 0
 		for cur != last {
-			next, at := d.change(len(cand), cur, x, len(row))
+			next, at := d.change(len(cand), cur, last, x, len(row))
 			if at == len(row) {
 				break
 			}
@@ -248,12 +249,16 @@ func (d *Decider) several(dst *frame.Mask, c *cell, cand []corner) {
 }
 
 // change returns the class that overtakes class cur first after pixel x, and
-// the pixel from which on it leads; (cur, end) if none does before end.
-func (d *Decider) change(n, cur, x, end int) (next, at int) {
+// the pixel from which on it leads; (cur, end) if none does before end, where
+// class last leads.
+func (d *Decider) change(n, cur, last, x, end int) (next, at int) {
 	val, slope := d.val[:n], d.slope[:n]
 	v, s := val[cur], slope[cur]
 	next = cur
 	first := float32(end)
+	if rise := slope[last] - s; rise > 0 { // it leads in the end: few overtake before
+		next, first = last, (v-val[last])/rise
+	}
 	for i, other := range slope {
 		if rise := other - s; rise > 0 && v-val[i] < first*rise {
 			next, first = i, (v-val[i])/rise

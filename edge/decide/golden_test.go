@@ -106,6 +106,9 @@ func BenchmarkDecideNight(b *testing.B) {
 				b.Fatal(err)
 			}
 			var m frame.Mask
+			if err := d.Decide(&m, l); err != nil { // makes the buffers
+				b.Fatal(err)
+			}
 			b.ReportAllocs()
 			for b.Loop() {
 				if err := d.Decide(&m, l); err != nil {
