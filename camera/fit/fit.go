@@ -34,6 +34,10 @@ const (
 // MaxPixels bounds pictures on both sides.
 const MaxPixels = 64 << 20
 
+// maxShrink bounds by how much a side gets smaller: with more weights in a sum,
+// their rounding could add up to a whole level.
+const maxShrink = 4096
+
 // Settings say how pictures are fitted.
 type Settings struct {
 	W, H         int    // pixels of the result; 0, 0: as the turned picture, not scaled
@@ -158,6 +162,9 @@ func (f *Fitter) prepare(w, h int) error {
 		p.crop = largest(p.ow, p.oh, p.outW, p.outH)
 	case Letterbox:
 		p.inner = largest(p.outW, p.outH, p.ow, p.oh)
+	}
+	if p.crop.X1-p.crop.X0 > maxShrink*(p.inner.X1-p.inner.X0) || p.crop.Y1-p.crop.Y0 > maxShrink*(p.inner.Y1-p.inner.Y0) {
+		return fmt.Errorf("fit: %dx%d is more than %d times as large as %dx%d", w, h, maxShrink, p.outW, p.outH)
 	}
 	p.affine = p.toSource(f.set, w, h)
 	p.identity = p.ow == p.outW && p.oh == p.outH && f.set.Rotate == 0 && !f.set.FlipH && !f.set.FlipV

@@ -1,5 +1,7 @@
 package fit
 
+import "encoding/binary"
+
 // resize brings the crop of the turned picture src into the inner rectangle of
 // dst: first along the rows, into a buffer, then along the columns.
 func (f *Fitter) resize(dst, src []byte) {
@@ -26,58 +28,65 @@ func (f *Fitter) resize(dst, src []byte) {
 	}
 }
 
+// Sums of two bytes travel in the halves of one 64-bit word: a half holds an
+// 8-bit value times a coefficient, and the sum of them, without carrying into the
+// other half. That takes a third of the instructions of sums on their own.
+const (
+	lanes     = 0x000000ff_000000ff // the lowest byte of each half
+	halfLanes = half<<32 | half
+)
+
 // along makes one row of len(dst)/3 pixels out of one of the source's.
 func (t *table) along(dst, src []byte) {
 	for x, first := range t.first {
 		n := int(t.count[x])
-		in := src[3*first:][:3*n]
+		in := src[3*first:]
 		out := dst[3*x:][:3]
 		if n == 1 {
+			in = in[:3]
 			out[0], out[1], out[2] = in[0], in[1], in[2]
 			continue
 		}
-		weights := t.weight[x*t.taps:][:n]
-		r, g, b := uint32(half), uint32(half), uint32(half)
-		for _, k := range weights {
-			if len(in) < 3 {
-				break
+		rb, g := uint64(halfLanes), uint64(half)
+		for _, k := range t.weight[x*t.taps:][:n] {
+			var p uint64
+			if len(in) >= 4 {
+				p = uint64(binary.LittleEndian.Uint32(in))
+			} else { // the last pixel of the row
+				p = uint64(in[0]) | uint64(in[1])<<8 | uint64(in[2])<<16
 			}
-			r += uint32(in[0]) * k
-			g += uint32(in[1]) * k
-			b += uint32(in[2]) * k
+			rb += (p&0xff | (p&0xff0000)<<16) * uint64(k)
+			g += (p >> 8 & 0xff) * uint64(k)
 			in = in[3:]
 		}
-		out[0], out[1], out[2] = clip(r), clip(g), clip(b)
+		out[0], out[1], out[2] = byte(rb>>precision), byte(g>>precision), byte(rb>>(precision+32))
 	}
 }
 
-// across makes one row out of len(weights) rows of the source.
+// across makes one row out of len(weights) rows of the source, eight bytes at a
+// time.
 func (t *table) across(dst, src []byte, stride int, weights []uint32) {
-	switch len(weights) {
-	case 2:
-		a, b := src[:len(dst)], src[stride:][:len(dst)]
-		k0, k1 := weights[0], weights[1]
-		for i := range dst {
-			dst[i] = clip(half + uint32(a[i])*k0 + uint32(b[i])*k1)
+	i := 0
+	for ; i+8 <= len(dst); i += 8 {
+		a, b, c, d := uint64(halfLanes), uint64(halfLanes), uint64(halfLanes), uint64(halfLanes)
+		at := i
+		for _, w := range weights {
+			p, k := binary.LittleEndian.Uint64(src[at:]), uint64(w)
+			a += (p & lanes) * k
+			b += (p >> 8 & lanes) * k
+			c += (p >> 16 & lanes) * k
+			d += (p >> 24 & lanes) * k
+			at += stride
 		}
-	case 3:
-		a, b, c := src[:len(dst)], src[stride:][:len(dst)], src[2*stride:][:len(dst)]
-		k0, k1, k2 := weights[0], weights[1], weights[2]
-		for i := range dst {
-			dst[i] = clip(half + uint32(a[i])*k0 + uint32(b[i])*k1 + uint32(c[i])*k2)
+		binary.LittleEndian.PutUint64(dst[i:],
+			(a>>precision&lanes)|(b>>precision&lanes)<<8|(c>>precision&lanes)<<16|(d>>precision&lanes)<<24)
+	}
+	for ; i < len(dst); i++ {
+		sum, at := uint64(half), i
+		for _, k := range weights {
+			sum += uint64(src[at]) * uint64(k)
+			at += stride
 		}
-	default:
-		for i := range dst {
-			sum, at := uint32(half), i
-			for _, k := range weights {
-				sum += uint32(src[at]) * k
-				at += stride
-			}
-			dst[i] = clip(sum)
-		}
+		dst[i] = byte(sum >> precision)
 	}
 }
-
-// clip takes the fraction off. Weights sum up to 1 but for rounding, so that a
-// sum may be a hair above 255.
-func clip(v uint32) byte { return byte(min(v>>precision, 255)) }
