@@ -44,6 +44,9 @@ func Pipeline(c *ring.Config) (string, error) {
 		" ! appsink drop=true max-buffers=1 sync=false", sensor, w, h, num, den, c.Flip), nil
 }
 
+// Elements returns the GStreamer elements of a Pipeline.
+func Elements() []string { return []string{"nvarguscamerasrc", "nvvidconv", "videoconvert", "appsink"} }
+
 // fraction writes a rate as GStreamer does; the rates of television are
 // thousandths of 1001.
 func fraction(fps float64) (num, den int) {

@@ -3,6 +3,7 @@ package capture
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,12 @@ func TestPipeline(t *testing.T) {
 		" ! appsink drop=true max-buffers=1 sync=false"
 	if got != want || err != nil {
 		t.Errorf("%v\n%s\nwant\n%s", err, got, want)
+	}
+	parts := strings.Split(got, " ! ")
+	for _, e := range Elements() {
+		if !slices.ContainsFunc(parts, func(p string) bool { return strings.HasPrefix(p, e) }) {
+			t.Errorf("element %s is not in it", e)
+		}
 	}
 	got, err = Pipeline(&ring.Config{Address: "0"})
 	if err != nil || !strings.Contains(got, "width=1920,height=1080,framerate=30/1,") ||

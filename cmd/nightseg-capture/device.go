@@ -61,6 +61,14 @@ func sane(x, most float64) float64 {
 	return 0
 }
 
+// preset sets a variable that OpenCV reads, unless the user has.
+func preset(name, value string) error {
+	if _, set := os.LookupEnv(name); set {
+		return nil
+	}
+	return os.Setenv(name, value)
+}
+
 func openKind(c *ring.Config) (*gocv.VideoCapture, error) {
 	switch c.Kind {
 	case ring.KindFile:
@@ -102,7 +110,7 @@ func openRTSP(c *ring.Config) (*gocv.VideoCapture, error) {
 	if ffmpegMajor() >= 59 {
 		timeout = "timeout" // before, that one meant to wait for callers
 	}
-	if err := os.Setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp|"+timeout+";"+patience); err != nil {
+	if err := preset("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp|"+timeout+";"+patience); err != nil {
 		return nil, err
 	}
 	v, err := gocv.VideoCaptureFileWithAPI(c.Address, gocv.VideoCaptureFFmpeg)
@@ -116,7 +124,7 @@ func openRTSP(c *ring.Config) (*gocv.VideoCapture, error) {
 // decides which sizes there are, the size which rates.
 func openV4L2(c *ring.Config) (*gocv.VideoCapture, error) {
 	const patience = "3" // seconds for one picture; OpenCV's own are 10
-	if err := os.Setenv("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", patience); err != nil {
+	if err := preset("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", patience); err != nil {
 		return nil, err
 	}
 	path := c.Address
@@ -154,6 +162,9 @@ func openV4L2(c *ring.Config) (*gocv.VideoCapture, error) {
 func openCSI(c *ring.Config) (*gocv.VideoCapture, error) {
 	pipeline, err := capture.Pipeline(c)
 	if err != nil {
+		return nil, err
+	}
+	if err := haveElements(capture.Elements()); err != nil {
 		return nil, err
 	}
 	v, err := gocv.VideoCaptureFileWithAPI(pipeline, gocv.VideoCaptureGstreamer)
