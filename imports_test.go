@@ -103,11 +103,13 @@ var banned = []struct {
 	{"cmd/...", nil, "a program is not a library: move what is needed to a package of its own"},
 	{"calibrate/...", []string{"cmd/...", "calibrate/..."}, "it is offline; the service must build and run without it"},
 	{
-		"model/ort", []string{"cmd/...", "calibrate/..."},
+		"model/ort",
+		[]string{"cmd/...", "calibrate/..."},
 		"engines are chosen by the program; all else takes the interface that it needs",
 	},
 	{
-		"model/tensorflow", []string{"cmd/...", "calibrate/..."},
+		"model/tensorflow",
+		[]string{"cmd/...", "calibrate/..."},
 		"engines are chosen by the program; all else takes the interface that it needs",
 	},
 }
@@ -232,8 +234,10 @@ func (r *rule) usesC(path string, p *pkg, foreign map[string]bool) (list []strin
 // list returns all packages of the module and what they are made of.
 func list(t *testing.T, cgo string, flags ...string) []pkg {
 	t.Helper()
-	args := slices.Concat([]string{"list", "-e", "-deps",
-		"-json=ImportPath,Standard,Imports,TestImports,XTestImports,CgoFiles,CFiles"}, flags, []string{"./..."})
+	args := slices.Concat([]string{
+		"list", "-e", "-deps",
+		"-json=ImportPath,Standard,Imports,TestImports,XTestImports,CgoFiles,CFiles",
+	}, flags, []string{"./..."})
 	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 	var stderr bytes.Buffer
@@ -323,14 +327,18 @@ func TestOffencesAreFound(t *testing.T) {
 		{pkg{ImportPath: "nightseg/cmd/nightseg-capture", Imports: []string{gocv.ImportPath}}, nil},
 		{pkg{ImportPath: "nightseg/relight", CgoFiles: []string{"fast.go"}}, []string{"relight holds C code (fast.go)"}},
 		{pkg{ImportPath: "nightseg/model/ort", CgoFiles: []string{"a.go"}, Imports: []string{"nightseg/model"}}, nil},
-		{pkg{ImportPath: "nightseg/model/trt", Imports: []string{"nightseg/model/ort"}},
-			[]string{"do not know each other", "chosen by the program"}},
+		{
+			pkg{ImportPath: "nightseg/model/trt", Imports: []string{"nightseg/model/ort"}},
+			[]string{"do not know each other", "chosen by the program"},
+		},
 		{pkg{ImportPath: "nightseg/model", XTestImports: []string{"nightseg/cmd/nightseg"}}, []string{"not a library"}},
 		{pkg{ImportPath: "nightseg/cmd/nightseg", Imports: []string{"nightseg/cmd/tools"}}, []string{"not a library"}},
 		{pkg{ImportPath: "nightseg/cmd/nightseg", XTestImports: []string{"nightseg/cmd/nightseg"}}, nil},
 		{pkg{ImportPath: "nightseg/calibrate", Imports: []string{"nightseg/model/ort", "nightseg/edge/decide"}}, nil},
-		{pkg{ImportPath: "nightseg/edge", Imports: []string{"nightseg/calibrate"}},
-			[]string{"must not know", "it is offline"}},
+		{
+			pkg{ImportPath: "nightseg/edge", Imports: []string{"nightseg/calibrate"}},
+			[]string{"must not know", "it is offline"},
+		},
 		{pkg{ImportPath: "nightseg/edge/settings", Imports: []string{"nightseg/edge/frame"}}, []string{"without, the loop"}},
 		{pkg{ImportPath: "nightseg/score", Imports: []string{"nightseg/edge/frame"}}, nil},
 		{pkg{ImportPath: "nightseg/score", Imports: []string{"nightseg/edge/decide"}}, []string{"how the masks came about"}},

@@ -124,7 +124,7 @@ func randomShares(r *rand.Rand, c int) []float64 {
 type plain struct {
 	s Settings
 	l *frame.Logits
-	w []float64
+	v []float64 // the re-weighted logits
 	z []float64 // of the pixel at hand
 }
 
@@ -134,26 +134,30 @@ func newPlain(t testing.TB, s Settings, l *frame.Logits) *plain {
 	if p.s.Temperature == 0 {
 		p.s.Temperature = 1
 	}
+	var w []float64
 	if len(s.Shares) > 0 {
 		var err error
-		if p.w, err = Weights(s.Shares, s.Std); err != nil {
+		if w, err = Weights(s.Shares, s.Std); err != nil {
 			t.Fatal(err)
 		}
+	}
+	p.v = make([]float64, len(l.Data))
+	for i, v := range l.Data {
+		z := float64(v) / p.s.Temperature
+		switch {
+		case w == nil:
+		case s.Mode == Logit:
+			z *= w[i/(l.H*l.W)]
+		default:
+			z += math.Log(w[i/(l.H*l.W)])
+		}
+		p.v[i] = z
 	}
 	return p
 }
 
 // weighted is the re-weighted logit of class k at a grid point.
-func (p *plain) weighted(k, y, x int) float64 {
-	v := float64(p.l.Data[(k*p.l.H+y)*p.l.W+x]) / p.s.Temperature
-	switch {
-	case p.w == nil:
-		return v
-	case p.s.Mode == Logit:
-		return v * p.w[k]
-	}
-	return v + math.Log(p.w[k])
-}
+func (p *plain) weighted(k, y, x int) float64 { return p.v[(k*p.l.H+y)*p.l.W+x] }
 
 // source returns the position of pixel i of out on a side of in grid points, as
 // torch.nn.functional.interpolate has it.
@@ -170,15 +174,20 @@ func source(i, in, out int, align bool) (a, b int, f float64) {
 }
 
 // pixel leaves the resized logits of a pixel in p.z; scale is the largest
-// magnitude around it, to which rounding is relative.
+// magnitude around it, to which rounding is relative: a pixel on a grid point may be
+// taken for the end of the cell before it.
 func (p *plain) pixel(x, y int) (scale float64) {
 	xa, xb, fx := source(x, p.l.W, p.l.OutW, p.s.AlignCorners)
 	ya, yb, fy := source(y, p.l.H, p.l.OutH, p.s.AlignCorners)
 	for k := range p.z {
-		tl, tr := p.weighted(k, ya, xa), p.weighted(k, ya, xb)
-		bl, br := p.weighted(k, yb, xa), p.weighted(k, yb, xb)
-		p.z[k] = (1-fy)*((1-fx)*tl+fx*tr) + fy*((1-fx)*bl+fx*br)
-		scale = max(scale, math.Abs(tl), math.Abs(tr), math.Abs(bl), math.Abs(br))
+		top := (1-fx)*p.weighted(k, ya, xa) + fx*p.weighted(k, ya, xb)
+		bottom := (1-fx)*p.weighted(k, yb, xa) + fx*p.weighted(k, yb, xb)
+		p.z[k] = (1-fy)*top + fy*bottom
+		for v := max(ya-1, 0); v <= yb; v++ {
+			for u := max(xa-1, 0); u <= xb; u++ {
+				scale = max(scale, math.Abs(p.weighted(k, v, u)))
+			}
+		}
 	}
 	return scale
 }
