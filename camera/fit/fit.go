@@ -58,6 +58,7 @@ type Fitter struct {
 	columns table
 	rows    table
 	between []byte
+	pair    []uint64
 }
 
 // plan is what to do with sources of one size.

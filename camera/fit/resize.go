@@ -11,8 +11,11 @@ func (f *Fitter) resize(dst, src []byte) {
 	if !f.columns.copies {
 		n := f.rows.in
 		f.between = grow(f.between, n*w)
-		for y := range n {
-			f.columns.along(f.between[y*w:][:w], from[y*stride:][:3*h])
+		f.pair = grow(f.pair, 3*h)
+		for y := 0; y < n; y += 2 {
+			z := min(y+1, n-1) // of an odd number of rows, the last comes twice
+			join(f.pair, from[y*stride:][:3*h], from[z*stride:][:3*h])
+			f.columns.along(f.between[y*w:][:w], f.between[z*w:][:w], f.pair)
 		}
 		from, stride = f.between, w
 	}
@@ -36,30 +39,37 @@ const (
 	halfLanes = half<<32 | half
 )
 
-// along makes one row of len(dst)/3 pixels out of one of the source's.
-func (t *table) along(dst, src []byte) {
+// join puts two rows into the halves of one.
+func join(dst []uint64, upper, lower []byte) {
+	upper, lower = upper[:len(dst)], lower[:len(dst)]
+	for i := range dst {
+		dst[i] = uint64(upper[i]) | uint64(lower[i])<<32
+	}
+}
+
+// along makes two rows of pixels out of two of the source's, which are joined.
+func (t *table) along(upper, lower []byte, src []uint64) {
 	for x, first := range t.first {
 		n := int(t.count[x])
-		in := src[3*first:]
-		out := dst[3*x:][:3]
-		if n == 1 {
-			in = in[:3]
-			out[0], out[1], out[2] = in[0], in[1], in[2]
-			continue
+		in := src[3*first:][:3*n]
+		weights := t.weight[x*t.taps:][:n]
+		r, g, b := uint64(halfLanes), uint64(halfLanes), uint64(halfLanes)
+		for len(in) >= 6 && len(weights) >= 2 { // two at a time: half of the loop's own work
+			k, l := uint64(weights[0]), uint64(weights[1])
+			r += in[0]*k + in[3]*l
+			g += in[1]*k + in[4]*l
+			b += in[2]*k + in[5]*l
+			in, weights = in[6:], weights[2:]
 		}
-		rb, g := uint64(halfLanes), uint64(half)
-		for _, k := range t.weight[x*t.taps:][:n] {
-			var p uint64
-			if len(in) >= 4 {
-				p = uint64(binary.LittleEndian.Uint32(in))
-			} else { // the last pixel of the row
-				p = uint64(in[0]) | uint64(in[1])<<8 | uint64(in[2])<<16
-			}
-			rb += (p&0xff | (p&0xff0000)<<16) * uint64(k)
-			g += (p >> 8 & 0xff) * uint64(k)
-			in = in[3:]
+		if len(in) >= 3 && len(weights) > 0 {
+			k := uint64(weights[0])
+			r += in[0] * k
+			g += in[1] * k
+			b += in[2] * k
 		}
-		out[0], out[1], out[2] = byte(rb>>precision), byte(g>>precision), byte(rb>>(precision+32))
+		p, q := upper[3*x:][:3], lower[3*x:][:3]
+		p[0], p[1], p[2] = byte(r>>precision), byte(g>>precision), byte(b>>precision)
+		q[0], q[1], q[2] = byte(r>>(precision+32)), byte(g>>(precision+32)), byte(b>>(precision+32))
 	}
 }
 
@@ -67,19 +77,32 @@ func (t *table) along(dst, src []byte) {
 // time.
 func (t *table) across(dst, src []byte, stride int, weights []uint32) {
 	i := 0
-	for ; i+8 <= len(dst); i += 8 {
-		a, b, c, d := uint64(halfLanes), uint64(halfLanes), uint64(halfLanes), uint64(halfLanes)
-		at := i
-		for _, w := range weights {
-			p, k := binary.LittleEndian.Uint64(src[at:]), uint64(w)
-			a += (p & lanes) * k
-			b += (p >> 8 & lanes) * k
-			c += (p >> 16 & lanes) * k
-			d += (p >> 24 & lanes) * k
-			at += stride
+	switch len(weights) {
+	case 2:
+		k, l := uint64(weights[0]), uint64(weights[1])
+		one, two := src[:len(dst)], src[stride:][:len(dst)]
+		for ; i+8 <= len(dst); i += 8 {
+			p, q := binary.LittleEndian.Uint64(one[i:]), binary.LittleEndian.Uint64(two[i:])
+			binary.LittleEndian.PutUint64(dst[i:], merge(
+				halfLanes+(p&lanes)*k+(q&lanes)*l,
+				halfLanes+(p>>8&lanes)*k+(q>>8&lanes)*l,
+				halfLanes+(p>>16&lanes)*k+(q>>16&lanes)*l,
+				halfLanes+(p>>24&lanes)*k+(q>>24&lanes)*l))
 		}
-		binary.LittleEndian.PutUint64(dst[i:],
-			(a>>precision&lanes)|(b>>precision&lanes)<<8|(c>>precision&lanes)<<16|(d>>precision&lanes)<<24)
+	default:
+		for ; i+8 <= len(dst); i += 8 {
+			a, b, c, d := uint64(halfLanes), uint64(halfLanes), uint64(halfLanes), uint64(halfLanes)
+			at := i
+			for _, w := range weights {
+				p, k := binary.LittleEndian.Uint64(src[at:]), uint64(w)
+				a += (p & lanes) * k
+				b += (p >> 8 & lanes) * k
+				c += (p >> 16 & lanes) * k
+				d += (p >> 24 & lanes) * k
+				at += stride
+			}
+			binary.LittleEndian.PutUint64(dst[i:], merge(a, b, c, d))
+		}
 	}
 	for ; i < len(dst); i++ {
 		sum, at := uint64(half), i
@@ -89,4 +112,10 @@ func (t *table) across(dst, src []byte, stride int, weights []uint32) {
 		}
 		dst[i] = byte(sum >> precision)
 	}
+}
+
+// merge takes the fractions off four pairs of sums: of the bytes 0 and 4, 1 and 5
+// and so on of the result.
+func merge(a, b, c, d uint64) uint64 {
+	return a>>precision&lanes | b>>precision&lanes<<8 | c>>precision&lanes<<16 | d>>precision&lanes<<24
 }
