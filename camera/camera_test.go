@@ -166,7 +166,8 @@ func checkCorners(t *testing.T, name string, f *frame.Frame, fit string) {
 	switch whole := near(left, 0) && near(top, 0) && near(w, float64(f.SourceW)) && near(h, float64(f.SourceH)); {
 	case fit != "crop" && !whole:
 		t.Errorf("%s: corners lead to %v,%v to %v,%v, not to the whole source", name, left, top, right, bottom)
-	case fit == "crop" && (whole || math.Abs(left+right-float64(f.SourceW)) > 1 || math.Abs(top+bottom-float64(f.SourceH)) > 1):
+	case fit == "crop" && (whole || math.Abs(left+right-float64(f.SourceW)) > 1 ||
+		math.Abs(top+bottom-float64(f.SourceH)) > 1):
 		t.Errorf("%s: corners lead to %v,%v to %v,%v, not to a centred part", name, left, top, right, bottom)
 	}
 	// The colour of a pixel a bit inside each corner says where it is from.
@@ -412,10 +413,14 @@ func TestNoAllocations(t *testing.T) {
 		jpeg   bool
 	}{
 		"pictures as they are": {dir, camera.Options{Width: 96, Height: 64}, true},
-		"pictures fitted":      {dir, camera.Options{Width: 48, Height: 48, Fit: "letterbox", Rotate: 90, Antialias: true}, true},
-		"synth":                {"synth://?size=64x48", camera.Options{Width: 64, Height: 48}, false},
-		"synth fitted":         {"synth://?size=64x48", camera.Options{Width: 32, Height: 32}, false},
-		"synth live":           {"synth://?loop=4", camera.Options{Width: 64, Height: 48, Rate: 200, Realtime: true, Live: true}, false},
+		"pictures fitted": {
+			dir, camera.Options{Width: 48, Height: 48, Fit: "letterbox", Rotate: 90, Antialias: true}, true,
+		},
+		"synth":        {"synth://?size=64x48", camera.Options{Width: 64, Height: 48}, false},
+		"synth fitted": {"synth://?size=64x48", camera.Options{Width: 32, Height: 32}, false},
+		"synth live": {
+			"synth://?loop=4", camera.Options{Width: 64, Height: 48, Rate: 200, Realtime: true, Live: true}, false,
+		},
 	} {
 		if c.jpeg && jpeg.Library != "libjpeg-turbo" {
 			continue // the standard library's decoder allocates

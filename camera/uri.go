@@ -50,11 +50,11 @@ func parse(source string) (target, error) {
 	if strings.ContainsRune(source, 0) {
 		return target{}, fmt.Errorf("source %q has a zero byte", source)
 	}
-	scheme, rest, found := strings.Cut(source, "://")
-	if !found || strings.ContainsAny(scheme, "/.") {
+	word, rest, found := strings.Cut(source, "://")
+	if !found || strings.ContainsAny(word, "/.") {
 		return parsePath(source)
 	}
-	switch scheme := strings.ToLower(scheme); scheme {
+	switch scheme := strings.ToLower(word); scheme {
 	case "synth":
 		return parseSynth(rest)
 	case "v4l2", "csi":

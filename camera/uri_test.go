@@ -101,7 +101,8 @@ func TestRedact(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		"", "drive", "synth://?seed=1", "v4l2:///dev/video0?size=640x480&fps=30&fourcc=MJPG", "csi://1",
-		"rtsp://user:pass@cam:554/live?x=1", "file:///a%20b", "http://x", "a.mcap", "rtsp://a:b/c@d", "://", "csi://0?size=1x1",
+		"rtsp://user:pass@cam:554/live?x=1", "file:///a%20b",
+		"http://x", "a.mcap", "rtsp://a:b/c@d", "://", "csi://0?size=1x1",
 	} {
 		f.Add(s)
 	}

@@ -116,15 +116,17 @@ func TestArchiveFaults(t *testing.T) {
 		data []byte
 		want string
 	}{
-		"truncated":          {good[:len(good)/2], "unexpected EOF"},
-		"empty":              {nil, "neither a bundle directory nor"},
-		"foreign":            {[]byte("\x89PNG\r\n\x1a\n and so on"), "neither a bundle directory nor"},
-		"zstd of something":  {archiveOf(t)[:9], "cannot be unpacked"},
-		"parent folder":      {archiveOf(t, tar.Header{Name: "../evil"}), "leads out"},
-		"hidden parent":      {archiveOf(t, tar.Header{Name: "a/../../evil"}), "leads out"},
-		"absolute":           {archiveOf(t, tar.Header{Name: "/etc/evil"}), "leads out"},
-		"link":               {archiveOf(t, tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "/etc"}), "not a regular"},
-		"hard link":          {archiveOf(t, tar.Header{Name: "l", Typeflag: tar.TypeLink, Linkname: "/etc/hosts"}), "not a regular"},
+		"truncated":         {good[:len(good)/2], "unexpected EOF"},
+		"empty":             {nil, "neither a bundle directory nor"},
+		"foreign":           {[]byte("\x89PNG\r\n\x1a\n and so on"), "neither a bundle directory nor"},
+		"zstd of something": {archiveOf(t)[:9], "cannot be unpacked"},
+		"parent folder":     {archiveOf(t, tar.Header{Name: "../evil"}), "leads out"},
+		"hidden parent":     {archiveOf(t, tar.Header{Name: "a/../../evil"}), "leads out"},
+		"absolute":          {archiveOf(t, tar.Header{Name: "/etc/evil"}), "leads out"},
+		"link":              {archiveOf(t, tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "/etc"}), "not a regular"},
+		"hard link": {
+			archiveOf(t, tar.Header{Name: "l", Typeflag: tar.TypeLink, Linkname: "/etc/hosts"}), "not a regular",
+		},
 		"device":             {archiveOf(t, tar.Header{Name: "d", Typeflag: tar.TypeBlock}), "not a regular"},
 		"name twice":         {archiveOf(t, tar.Header{Name: "a"}, tar.Header{Name: "a"}), "occurs twice"},
 		"file below a file":  {archiveOf(t, tar.Header{Name: "a"}, tar.Header{Name: "a/b"}), "a/b"},

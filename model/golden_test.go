@@ -58,7 +58,7 @@ func TestVerify(t *testing.T) {
 			return nil
 		}, ""},
 		"one logit off": {func(l *frame.Logits) error {
-			l.Data[5] += 1
+			l.Data[5]++
 			return nil
 		}, "logits differ"},
 		"not a number": {func(l *frame.Logits) error {

@@ -55,7 +55,8 @@ func TestNewBundle(t *testing.T) {
 	if b.Stride != 8 || b.Shapes[0] != [2]int{32, 48} || b.Graphs.Segment.Input.Type != "uint8" || b.Name != "bytes" {
 		t.Errorf("bundle %+v", b.Manifest)
 	}
-	if c := b.Classes; c[0].Colour != [3]uint8{0, 0x80, 0xff} || !c[1].Static || c[2].Static || c[1].Colour == c[2].Colour {
+	c := b.Classes
+	if c[0].Colour != [3]uint8{0, 0x80, 0xff} || !c[1].Static || c[2].Static || c[1].Colour == c[2].Colour {
 		t.Errorf("classes %+v", c)
 	}
 	if _, err := Verify(context.Background(), b, ramp{b}); err != nil {
@@ -107,7 +108,9 @@ func TestNewBundleFaults(t *testing.T) {
 		"one class":             {"a\n", nil, []string{"classes.txt", "1 classes"}},
 		"bad colour":            {"a #12345g\nb\n", nil, []string{"classes.txt:1", "colour"}},
 		"no network":            {threeClasses, network("testdata/none.onnx"), []string{"none.onnx", "no such file"}},
-		"a picture":             {threeClasses, network("testdata/tiny/golden/image.png"), []string{"image.png", "not an ONNX"}},
+		"a picture": {
+			threeClasses, network("testdata/tiny/golden/image.png"), []string{"image.png", "not an ONNX"},
+		},
 		"class numbers out":     {threeClasses, network("testdata/nets/argmax.onnx"), []string{"argmax.onnx", "not logits"}},
 		"open size":             {threeClasses, network("testdata/nets/free-size.onnx"), []string{"free-size.onnx", "open"}},
 		"label class outside":   {threeClasses, labels(outside), []string{"a.png", "class 7"}},

@@ -30,8 +30,8 @@ func VerifyOnce(ctx context.Context, b *Bundle, cacheDir string, e Inferer) (c C
 		info.Library, info.Threads, machine())
 	sum := sha256.Sum256([]byte(key))
 	name := filepath.Join(cacheDirOr(cacheDir), "verified", hex.EncodeToString(sum[:])+".json")
-	if c, ok := readVerification(name, b.SHA256); ok {
-		return c, true, nil
+	if old, ok := readVerification(name, b.SHA256); ok {
+		return old, true, nil
 	}
 	checks, err := Verify(ctx, b, e)
 	if err != nil {

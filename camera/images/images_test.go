@@ -108,8 +108,14 @@ func TestOrder(t *testing.T) {
 			},
 		},
 		"several sequences in one folder": {
-			[]string{"GOPR0356_frame_000324_rgb_anon.png", "GOPR0356_frame_000321_rgb_anon.png", "GOPR0351_frame_000999_rgb_anon.png"},
-			[]string{"GOPR0351_frame_000999_rgb_anon.png", "GOPR0356_frame_000321_rgb_anon.png", "GOPR0356_frame_000324_rgb_anon.png"},
+			[]string{
+				"GOPR0356_frame_000324_rgb_anon.png", "GOPR0356_frame_000321_rgb_anon.png",
+				"GOPR0351_frame_000999_rgb_anon.png",
+			},
+			[]string{
+				"GOPR0351_frame_000999_rgb_anon.png", "GOPR0356_frame_000321_rgb_anon.png",
+				"GOPR0356_frame_000324_rgb_anon.png",
+			},
 		},
 		"labels beside pictures": {
 			[]string{"images/1.png", "labels/1.png", "1_gt_labelIds.png"},

@@ -138,7 +138,7 @@ func (b *builder) band(y, h float32) {
 func (b *builder) window(x0, y0, x1, y1 float32, office bool) {
 	r := b.r
 	px := 1 / float32(b.t.w)
-	kind := uint8(kindWindow + b.win%60)
+	kind := kindWindow + b.win%60
 	b.win++
 	b.t.rect(x0-2*px, y0-3*px, x1+2*px, y0, b.s.base.blend(b.trim, 0.35), kindPlain) // lintel
 	b.t.rect(x0-px, y0, x1+px, y1, b.trim, kindPlain)

@@ -28,7 +28,9 @@ func bakeFurniture(seed uint64, noise, fine *noiseTile) furniture {
 		f.signals = append(f.signals, bakeSignal(i))
 	}
 	f.rails = []*texture{bakeRail(hex(0x24272a)), bakeRail(hex(0x1f3b2c)), bakeRail(hex(0xc9c9c4))}
-	f.planks = []*texture{bakePlanks(noise, hex(0x7a6248)), bakePlanks(noise, hex(0x5d554b)), bakePlanks(noise, hex(0x8c7a5e))}
+	f.planks = []*texture{
+		bakePlanks(noise, hex(0x7a6248)), bakePlanks(noise, hex(0x5d554b)), bakePlanks(noise, hex(0x8c7a5e)),
+	}
 	for _, leaf := range []uint32{0x3f5f2a, 0x55702f, 0x4a5a2c} {
 		f.hedges = append(f.hedges, bakeHedge(noise, fine, hex(leaf), false))
 		f.thicket = append(f.thicket, bakeHedge(noise, fine, hex(leaf).times(0.85), true))

@@ -10,7 +10,7 @@ type cover struct {
 
 // covers are the grounds of one street.
 type covers struct {
-	road, pavement, verge, kerb, paint, yellow, gutter, zebra cover
+	road, pavement, verge, kerb, paint, yellow, gutter cover
 }
 
 func bakeCovers(seed uint64, noise, fine *noiseTile, paved bool) covers {

@@ -50,9 +50,10 @@ const TrainingSeeds = 1000
 
 // The limits of a picture's sides and of a drive.
 const (
-	MinSide, MaxSide = 16, 4096
-	MaxSpeed         = 40
-	MaxFPS           = 240
+	MinSide  = 16
+	MaxSide  = 4096
+	MaxSpeed = 40
+	MaxFPS   = 240
 )
 
 var (

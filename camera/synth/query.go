@@ -107,7 +107,8 @@ func choice(key, v string, names []string) (string, error) {
 	if slices.Contains(names, v) {
 		return v, nil
 	}
-	return "", fmt.Errorf("%s: %q is not one of %s: did you mean %s?", key, v, strings.Join(names, ", "), nearest(v, names))
+	return "", fmt.Errorf("%s: %q is not one of %s: did you mean %s?", key, v,
+		strings.Join(names, ", "), nearest(v, names))
 }
 
 // nearest returns the name that takes the fewest edits to become; of equal ones

@@ -124,7 +124,8 @@ func TestTimesOfDayAreAligned(t *testing.T) {
 			}
 		}
 		if !(light[0] > 1.3*light[1] && light[1] > 1.3*light[2]) {
-			t.Errorf("%s: mean of the picture by day, dusk and night is %.1f, want each well below the one before", layout, light)
+			t.Errorf("%s: mean of the picture by day, dusk and night is %.1f, want each well below the one before",
+				layout, light)
 		}
 	}
 }

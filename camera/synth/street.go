@@ -53,7 +53,8 @@ type street struct {
 func newStreet(seed uint64, layout string) street {
 	r := stream(seed, streamStreet, 0)
 	s := street{
-		drive: r.side(), block: 6 + r.below(4), laneWidth: 3.1, lanes: 1, dashOn: 2, dashPeriod: []float32{5, 6, 8}[r.below(3)],
+		drive: r.side(), block: 6 + r.below(4), laneWidth: 3.1, lanes: 1,
+		dashOn: 2, dashPeriod: []float32{5, 6, 8}[r.below(3)],
 		traffic: r.in(0.55, 0.9), people: r.in(0.35, 0.7), cyclists: r.in(0.45, 0.7), lampEvery: 2 + r.below(2),
 		lampHeight: r.in(5.5, 8), bend: r.in(0, 0.0014), edges: r.chance(0.4), overcast: r.chance(0.5),
 		sunX: r.side() * r.in(0.35, 0.75), sunY: r.in(0.5, 0.8), pavement: r.in(2, 3.2),
@@ -128,7 +129,7 @@ func (s *street) signalled(i int) bool { return mix(uint64(i)*977)&3 != 0 }
 
 // bender turns places along the street into camera coordinates. The street
 // curves away with the square of the distance.
-type bender struct{ camX, camY, bend, drop float32 }
+type bender struct{ camX, camY, bend float32 }
 
 func (b *bender) shift(z float32) float32 {
 	z = min(max(z, 0), 180)

@@ -103,7 +103,8 @@ func (s *Renderer) drawBuilding(i int, side float32, key uint64, cross bool) {
 		return
 	}
 	f := s.pick(slotKey(i/(2+int(mix(uint64(i/4))&1)), side))
-	lit := r.next() & r.next()
+	a, b := r.next(), r.next()
+	lit := a & b // a bit in four
 	if r.chance(0.3) {
 		lit = r.next()
 	}
@@ -132,18 +133,24 @@ func (s *Renderer) box(f *facade, side, z0, z1, front, depth float32, lit uint64
 	for p := range 3 {
 		a, c := lerp(z0, z1, float32(p)/3), lerp(z0, z1, float32(p+1)/3)
 		ua, uc := reps*float32(p)/3, reps*float32(p+1)/3
-		g.quad(&m, [4]point{b.point(x, h, a, ua, 0), b.point(x, h, c, uc, 0), b.point(x, 0, c, uc, 0.998), b.point(x, 0, a, ua, 0.998)})
+		g.quad(&m, [4]point{
+			b.point(x, h, a, ua, 0), b.point(x, h, c, uc, 0),
+			b.point(x, 0, c, uc, 0.998), b.point(x, 0, a, ua, 0.998),
+		})
 	}
 	wall := m
 	wall.normal = normalToward
 	u := depth / 4
 	wall.tex, wall.lit = f.wall, 0
 	v := h / 4
-	if end && mix(uint64(lit))&3 != 0 {
+	if end && mix(lit)&3 != 0 {
 		wall.tex, wall.lit, u, v = f.front, lit>>3, max(1, floor(depth/f.width+0.5)), 0.998
 	}
 	back := side * (front + depth)
-	g.quad(&wall, [4]point{b.point(x, h, z0, 0, 0), b.point(back, h, z0, u, 0), b.point(back, 0, z0, u, v), b.point(x, 0, z0, 0, v)})
+	g.quad(&wall, [4]point{
+		b.point(x, h, z0, 0, 0), b.point(back, h, z0, u, 0),
+		b.point(back, 0, z0, u, v), b.point(x, 0, z0, 0, v),
+	})
 	s.shadeBox(side, z0, z1, front, h)
 	if f.flat {
 		return
@@ -152,9 +159,15 @@ func (s *Renderer) box(f *facade, side, z0, z1, front, depth float32, lit uint64
 	ridge := side * (front + depth/2)
 	eave := side * (front - 0.25)
 	roof := material{tex: s.assets.roof, label: ClassBuilding, normal: normalSlope, tint: f.roof.packed()}
-	g.quad(&roof, [4]point{b.point(ridge, h+rise, z0, 0, 0), b.point(ridge, h+rise, z1, 4, 0), b.point(eave, h-0.1, z1, 4, 2), b.point(eave, h-0.1, z0, 0, 2)})
+	g.quad(&roof, [4]point{
+		b.point(ridge, h+rise, z0, 0, 0), b.point(ridge, h+rise, z1, 4, 0),
+		b.point(eave, h-0.1, z1, 4, 2), b.point(eave, h-0.1, z0, 0, 2),
+	})
 	wall.tex, wall.lit = f.wall, 0
-	g.quad(&wall, [4]point{b.point(ridge, h+rise, z0, u/2, -0.7), b.point(ridge, h+rise, z0, u/2, -0.7), b.point(back, h, z0, u, 0), b.point(x, h, z0, 0, 0)})
+	g.quad(&wall, [4]point{
+		b.point(ridge, h+rise, z0, u/2, -0.7), b.point(ridge, h+rise, z0, u/2, -0.7),
+		b.point(back, h, z0, u, 0), b.point(x, h, z0, 0, 0),
+	})
 	s.chimney(f, ridge, h+rise, z0+1, side)
 }
 
@@ -163,13 +176,19 @@ func (s *Renderer) chimney(f *facade, x, top, z, side float32) {
 	g, b := &s.g, &s.b
 	x0, x1 := x-0.5, x+0.5
 	y0, y1 := top-0.8, top+1.2
-	g.quad(&m, [4]point{b.point(x0, y1, z, 0, 0), b.point(x1, y1, z, 0.25, 0), b.point(x1, y0, z, 0.25, 0.5), b.point(x0, y0, z, 0, 0.5)})
+	g.quad(&m, [4]point{
+		b.point(x0, y1, z, 0, 0), b.point(x1, y1, z, 0.25, 0),
+		b.point(x1, y0, z, 0.25, 0.5), b.point(x0, y0, z, 0, 0.5),
+	})
 	m.normal = normalRight
 	xs := x1
 	if side > 0 {
 		m.normal, xs = normalLeft, x0
 	}
-	g.quad(&m, [4]point{b.point(xs, y1, z, 0, 0), b.point(xs, y1, z+1.4, 0.35, 0), b.point(xs, y0, z+1.4, 0.35, 0.5), b.point(xs, y0, z, 0, 0.5)})
+	g.quad(&m, [4]point{
+		b.point(xs, y1, z, 0, 0), b.point(xs, y1, z+1.4, 0.35, 0),
+		b.point(xs, y0, z+1.4, 0.35, 0.5), b.point(xs, y0, z, 0, 0.5),
+	})
 }
 
 // drawBehind closes a gap between buildings with a thicket.
@@ -179,10 +198,16 @@ func (s *Renderer) drawBehind(key uint64, side, z0, x, height float32) {
 	b := &s.b
 	xs := side * x
 	h := height * r.in(0.8, 1.2)
-	s.g.quad(&m, [4]point{b.point(xs, h, z0, 0, 0), b.point(xs, h, z0+slot, slot/h, 0), b.point(xs, 0, z0+slot, slot/h, 0.98), b.point(xs, 0, z0, 0, 0.98)})
+	s.g.quad(&m, [4]point{
+		b.point(xs, h, z0, 0, 0), b.point(xs, h, z0+slot, slot/h, 0),
+		b.point(xs, 0, z0+slot, slot/h, 0.98), b.point(xs, 0, z0, 0, 0.98),
+	})
 	z := z0 + slot
 	far := side * (x + 30)
-	s.g.quad(&m, [4]point{b.point(xs, h, z, 0, 0), b.point(far, h, z, 30/h, 0), b.point(far, 0, z, 30/h, 0.98), b.point(xs, 0, z, 0, 0.98)})
+	s.g.quad(&m, [4]point{
+		b.point(xs, h, z, 0, 0), b.point(far, h, z, 30/h, 0),
+		b.point(far, 0, z, 30/h, 0.98), b.point(xs, 0, z, 0, 0.98),
+	})
 	s.tree(&r, side*(x-1.5), z0+r.in(2, 10), r.in(6, 10))
 }
 
@@ -303,7 +328,8 @@ func (s *Renderer) drawFurniture(i int, side float32, key uint64, cross bool) {
 		return
 	}
 	if r.chance(0.45) {
-		s.post(a.post, side*(st.roadHalf+r.in(0.35, 0.6)), z0+r.in(3, 11), 2.9, 0.045, a.signs[r.below(len(a.signs))], r.in(0.6, 0.85))
+		s.post(a.post, side*(st.roadHalf+r.in(0.35, 0.6)), z0+r.in(3, 11), 2.9, 0.045,
+			a.signs[r.below(len(a.signs))], r.in(0.6, 0.85))
 	}
 	if r.chance(0.25) {
 		s.post(a.woodPost, side*(st.roadHalf+st.pavement-0.3), z0+r.in(2, 11), 7.5, 0.11, nil, 0)

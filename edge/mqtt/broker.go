@@ -96,7 +96,8 @@ func checkListen(o BrokerOptions) error {
 	if host == "localhost" || ip != nil && ip.IsLoopback() {
 		return nil
 	}
-	return fmt.Errorf("listen address %q can be reached from other machines: use 127.0.0.1, or allow it explicitly", o.Listen)
+	return fmt.Errorf("listen address %q can be reached from other machines: use 127.0.0.1, or allow it explicitly",
+		o.Listen)
 }
 
 // Addr returns host:port of the listener.

@@ -63,7 +63,7 @@ func connect(ctx context.Context, o *Options, tune func(*paho.ClientOptions)) (*
 
 // plain takes away the words "network Error" that paho puts before a reason.
 func plain(err error) error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // this one layer only
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		if causes := joined.Unwrap(); len(causes) > 0 && causes[len(causes)-1] != nil {
 			return causes[len(causes)-1]
 		}

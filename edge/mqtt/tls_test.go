@@ -211,7 +211,8 @@ func TestTLSErrorsNameTheRemedy(t *testing.T) {
 	if e := refused(t, testOptions("mqtt://127.0.0.1:"+good.port)); !strings.Contains(e.Error(), "mqtts://") {
 		t.Errorf("without TLS: %v", e)
 	}
-	if e := refused(t, testOptions("mqtt://127.0.0.1:"+freePort(t))); !strings.Contains(e.Error(), "is the broker running") {
+	e := refused(t, testOptions("mqtt://127.0.0.1:"+freePort(t)))
+	if !strings.Contains(e.Error(), "is the broker running") {
 		t.Errorf("nobody there: %v", e)
 	}
 }

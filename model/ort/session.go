@@ -116,16 +116,15 @@ func (e *Engine) open(src *source, p plan) (*session, error) {
 	if s.s, err = e.create(src, p, ""); err == nil {
 		return s, nil
 	}
-	err = &model.FileError{
+	if p.strict && p.first() != model.CPU {
+		if ops := e.operatorsOnCPU(src, p); ops != "" {
+			err = errors.New("it does not take the operators " + ops)
+		}
+	}
+	return nil, &model.FileError{
 		File: src.path, Problem: "cannot be loaded on provider " + p.first(), Err: err,
 		Remedy: "choose another provider, or automatic choice",
 	}
-	if p.strict && p.first() != model.CPU {
-		if ops := e.operatorsOnCPU(src, p); ops != "" {
-			err.(*model.FileError).Err = errors.New("it does not take the operators " + ops)
-		}
-	}
-	return nil, err
 }
 
 // create makes a session; a profile prefix makes it write what each node did.
