@@ -11,6 +11,7 @@
 #   e2e         the built programs at work
 #   lint        gofumpt and golangci-lint
 #   train       the trainer's tests
+#   bench       the tests of the measuring scripts
 #   style       ruff and mypy
 #
 # Two lanes run side by side: Go, and Python with its large downloads. Logs of all
@@ -95,7 +96,17 @@ part_train() {
 	need python
 	scripts/setup-train.sh
 	local python=$root/.cache/venv/train/bin/python
-	(cd train && "$python" -m pytest -q -p no:cacheprovider -rs)
+	(cd train && "$python" -m pytest -p no:cacheprovider -rs)
+}
+
+part_bench() {
+	need python
+	bench/run.sh python_loop --help >/dev/null # makes its environment
+	local python=$root/.cache/venv/bench/bin/python
+	"$python" -c 'import pytest' 2>/dev/null ||
+		"$python" -m pip install --quiet --disable-pip-version-check --cache-dir .cache/pip \
+			"$(grep '^pytest==' train/requirements-dev.txt)"
+	(cd bench && "$python" -m pytest -p no:cacheprovider -rs)
 }
 
 part_style() {
@@ -103,7 +114,9 @@ part_style() {
 	scripts/setup-train.sh
 	local python=$root/.cache/venv/train/bin/python
 	(cd train && "$python" -m ruff check . && "$python" -m mypy)
-	git ls-files -z --cached --others --exclude-standard '*.py' ':!train' |
+	[[ -x .cache/venv/bench/bin/python ]] || bench/run.sh python_loop --help >/dev/null # for the types of its packages
+	(cd bench && "$python" -m ruff check . && "$python" -m mypy --python-executable ../.cache/venv/bench/bin/python)
+	git ls-files -z --cached --others --exclude-standard '*.py' ':!train' ':!bench' |
 		xargs -0 "$python" -m ruff check --config train/pyproject.toml --extend-ignore T201,S101
 }
 
@@ -112,7 +125,7 @@ if [[ ${1:-} == --part ]]; then
 	exit 0
 fi
 
-all=(go nocgo capture tensorflow e2e lint train style)
+all=(go nocgo capture tensorflow e2e lint train bench style)
 parts=("$@")
 [[ ${#parts[@]} -gt 0 ]] || parts=("${all[@]}")
 for part in "${parts[@]}"; do
@@ -154,14 +167,14 @@ verdict() {
 groups=()
 wanted go && groups+=(python jpeg brokers)
 wanted capture && groups+=(capture)
-{ wanted tensorflow || wanted train || wanted style; } && groups+=(python)
+{ wanted tensorflow || wanted train || wanted bench || wanted style; } && groups+=(python)
 wanted e2e && groups+=(jpeg brokers)
 if [[ ${#groups[@]} -gt 0 ]]; then
 	scripts/system.sh "${groups[@]}" || [[ $? -eq 3 ]] || exit 1
 fi
 
 python_lane() {
-	for part in train style; do
+	for part in train bench style; do
 		wanted $part && run $part quiet
 	done
 	wanted tensorflow && { echo "== tensorflow: set-up" && scripts/setup-tensorflow.sh >"$logs/setup-tensorflow.log" 2>&1; }
