@@ -3,13 +3,9 @@ package capture
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -87,10 +83,16 @@ func TestRecordingIsGivenUp(t *testing.T) {
 		want          []string
 		counts        map[string]uint64
 	}{
-		{"death at the same frame", "frames=200&die=50", quick(),
-			[]string{"frame 50", "3 times", "exit status 3", "panic: the codec crashed"}, map[string]uint64{CountDied: 2}},
-		{"hang at the same frame", "frames=200&hang=50", read,
-			[]string{"frame 50", "did not answer"}, map[string]uint64{CountStuck: 2}},
+		{
+			"death at the same frame", "frames=200&die=50", quick(),
+			[]string{"frame 50", "3 times", "exit status 3", "panic: the codec crashed"},
+			map[string]uint64{CountDied: 2},
+		},
+		{
+			"hang at the same frame", "frames=200&hang=50", read,
+			[]string{"frame 50", "did not answer"},
+			map[string]uint64{CountStuck: 2},
+		},
 		{"failure", "frames=200&fail=50", quick(), []string{"the cable is out"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -266,185 +268,5 @@ func TestNextHeedsItsContext(t *testing.T) {
 	}
 	if err := <-failed; err == nil || !strings.Contains(err.Error(), "closed") {
 		t.Errorf("closed while waiting: %v", err)
-	}
-}
-
-func TestCloseEndsTheProcess(t *testing.T) {
-	t.Run("in order", func(t *testing.T) {
-		note := filepath.Join(t.TempDir(), "note")
-		s := openFakeSource(t, recording("note="+note), quick())
-		pid := s.pid()
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if alive(pid) {
-			t.Error("the process lives on")
-		}
-		if _, err := os.Stat(note); err != nil {
-			t.Errorf("the device was not closed: %v", err)
-		}
-	})
-	t.Run("stopped", func(t *testing.T) {
-		lim := quick()
-		lim.grace = 10 * time.Millisecond
-		s := openFakeSource(t, recording("frames=9"), lim)
-		pid := s.pid()
-		signalTo(t, pid, syscall.SIGSTOP)
-		for range 2 {
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if alive(pid) {
-			t.Error("the process lives on")
-		}
-	})
-	t.Run("hung", func(t *testing.T) { // the process ends itself when its input does
-		lim := quick()
-		lim.grace = time.Minute
-		s := openFakeSource(t, recording("hang=0"), lim)
-		pid := s.pid()
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if alive(pid) {
-			t.Error("the process lives on")
-		}
-	})
-}
-
-// beParent opens a source, says the number of its process and waits to be killed.
-func beParent() int {
-	exe, err := os.Executable()
-	if err != nil {
-		return 2
-	}
-	s, err := open(context.Background(), recording(os.Getenv("ADDRESS")), []string{exe}, []string{roleFake}, quick())
-	if err != nil {
-		return 3
-	}
-	fmt.Println(s.pid())
-	<-s.done
-	return 4
-}
-
-func TestProcessEndsWithItsParent(t *testing.T) {
-	for _, address := range []string{"frames=100", "hang=0"} {
-		exe, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.Command(exe)
-		cmd.Env = append(os.Environ(), roleParent, "ADDRESS="+address)
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		var pid int
-		if _, err := fmt.Fscan(out, &pid); err != nil {
-			t.Fatal(err)
-		}
-		if !runs(pid) {
-			t.Errorf("%s: process %d does not run", address, pid)
-		}
-		if err := cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		_ = cmd.Wait() // killed
-		eventually(t, "orphan gone", func() bool { return !runs(pid) })
-	}
-}
-
-// held counts what a source could leave behind.
-func held(t *testing.T) (goroutines, files, rings int) {
-	t.Helper()
-	fds, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	maps, err := os.ReadFile("/proc/self/maps")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return runtime.NumGoroutine(), len(fds), strings.Count(string(maps), "nightseg-ring")
-}
-
-func TestNothingIsLeftBehind(t *testing.T) {
-	openFakeSource(t, recording("frames=1"), quick()) // what the runtime makes once
-	g0, f0, r0 := held(t)
-	lim := quick()
-	lim.read = 50 * time.Millisecond
-	for i := range 5 {
-		for _, address := range []string{"frames=30&die-once=9", "frames=30&hang=9", "frames=30&die=9", "frames=0"} {
-			s, err := tryFake(t, recording(address), lim)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if i > 0 { // else it is closed in the middle
-				if _, err := drain(t, s, 0, nil); err == nil {
-					t.Error("no end")
-				}
-			}
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-			if alive(s.pid()) {
-				t.Errorf("%s: a process is left", address)
-			}
-		}
-		if _, err := tryFake(t, camera("gone=/nowhere"), lim); err == nil {
-			t.Error("opened what is not there")
-		}
-	}
-	eventually(t, "as few goroutines and files as before", func() bool {
-		g, f, r := held(t)
-		return g <= g0 && f <= f0 && r <= r0
-	})
-}
-
-func TestNextDoesNotAllocate(t *testing.T) {
-	s := openFakeSource(t, recording("frames=100000"), quick())
-	var f frame.Frame
-	step := func() {
-		if err := s.Next(t.Context(), &f); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for range 100 {
-		step()
-	}
-	if n := testing.AllocsPerRun(2000, step); n != 0 {
-		t.Errorf("%v allocations per picture, want 0", n)
-	}
-}
-
-func TestVersionsDiffer(t *testing.T) {
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	memory, err := os.CreateTemp(t.TempDir(), "ring")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer memory.Close()
-	conf := ring.Config{Version: ring.Version + 1, Slots: 1, SlotSize: 3}
-	c, err := start([]string{exe}, []string{roleFake}, &conf, memory)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(c.records)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var r ring.Record
-	if _, err := r.Parse(b, &conf); err != nil || r.Kind != ring.Failure || !strings.Contains(r.Text, "version "+strconv.Itoa(ring.Version+1)) {
-		t.Errorf("%+v, %v", r, err)
-	}
-	if !c.end(time.Minute, time.Minute) || c.cmd.ProcessState.Success() {
-		t.Errorf("ended with %v", c.cmd.ProcessState)
 	}
 }

@@ -139,8 +139,8 @@ func (b *budget) spend(at uint64, lived time.Duration, cause error) (time.Durati
 	case b.live && b.inARow > b.lim.live:
 		return 0, fmt.Errorf("given up after %d restarts in a row: %w", b.lim.live, cause)
 	case !b.live && b.inARow >= b.lim.sameSpot:
-		return 0, fmt.Errorf("given up at frame %d, which ended nightseg-capture %d times (is the recording damaged there?): %w",
-			at, b.inARow, cause)
+		return 0, fmt.Errorf("given up at frame %d, which ended nightseg-capture %d times "+
+			"(is the recording damaged there?): %w", at, b.inARow, cause)
 	case !b.live && b.all >= b.lim.file:
 		return 0, fmt.Errorf("given up at frame %d, after nightseg-capture ended %d times in this recording: %w",
 			at, b.all, cause)
@@ -173,8 +173,10 @@ func (r *reader) run(ctx context.Context) verdict {
 			second = true
 			continue
 		case isTimeout(err):
-			return verdict{reason: CountSilent,
-				err: fmt.Errorf("nightseg-capture gave no sign of life for %v", r.s.lim.silence)}
+			return verdict{
+				reason: CountSilent,
+				err:    fmt.Errorf("nightseg-capture gave no sign of life for %v", r.s.lim.silence),
+			}
 		case err != nil:
 			return verdict{reason: CountDied}
 		}
@@ -229,8 +231,10 @@ func (r *reader) record(rec *ring.Record) *verdict {
 		return &verdict{final: true, err: io.EOF}
 	case ring.Failure:
 		// A recording fails in the same way again.
-		return &verdict{reason: CountFailed, final: r.s.opt.Kind == ring.KindFile,
-			err: fmt.Errorf("nightseg-capture: %s", rec.Text)}
+		return &verdict{
+			reason: CountFailed, final: r.s.opt.Kind == ring.KindFile,
+			err: fmt.Errorf("nightseg-capture: %s", rec.Text),
+		}
 	}
 	return nil
 }
