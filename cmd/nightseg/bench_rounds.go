@@ -278,7 +278,7 @@ func (bn *bench) loop(
 		return c, nil, err
 	}
 	parts := laneParts{
-		camera: "bench", source: &limited{Source: src, left: bn.perRound, run: who.run}, engine: nets,
+		camera: "bench", source: src, frames: bn.perRound, engine: nets,
 		publish: l.outlet(edge.Lossless, 0), sender: who,
 		Options: edge.Options{Policy: edge.Lossless, CPUClock: true, Grace: connectWait},
 	}

@@ -119,9 +119,24 @@ func scene(w, h, n int) *image.RGBA {
 
 func TestHelpShowsExamples(t *testing.T) {
 	for _, args := range [][]string{
-		{"eval"}, {"bench"}, {"synth"}, {"doctor"}, {"bundle"}, {"config"},
-		{"bundle", "info"}, {"bundle", "verify"}, {"bundle", "pack"}, {"bundle", "new"},
-		{"config", "check"}, {"config", "show"}, {"config", "schema"}, {"config", "example"},
+		{"run"},
+		{"replay"},
+		{"demo"},
+		{"watch"},
+		{"eval"},
+		{"bench"},
+		{"synth"},
+		{"doctor"},
+		{"bundle"},
+		{"config"},
+		{"bundle", "info"},
+		{"bundle", "verify"},
+		{"bundle", "pack"},
+		{"bundle", "new"},
+		{"config", "check"},
+		{"config", "show"},
+		{"config", "schema"},
+		{"config", "example"},
 	} {
 		code, out, _ := command(t, append(args, "--help")...)
 		if code != exitDone || !strings.Contains(out, "Examples:\n  nightseg "+args[0]) {
@@ -141,6 +156,9 @@ func TestWrongUsage(t *testing.T) {
 		"starts, no broker":   {"bench", "--broker", "none"},
 		"synth without out":   {"synth"},
 		"size":                {"synth", "--out", "x", "--size", "640"},
+		"demo of no length":   {"demo", "--seconds", "0"},
+		"watch with argument": {"watch", "mqtt://localhost"},
+		"run with argument":   {"run", "nightseg.yaml"},
 		"too many arguments":  {"config", "check", "a", "b"},
 		"no argument":         {"config", "check"},
 		"pack without ending": {"bundle", "pack", "a", "b.zip"},

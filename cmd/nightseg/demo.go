@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
+	"math"
 	"path/filepath"
 	"sync"
 	"time"
@@ -25,8 +25,11 @@ import (
 // demoSeed is a drive that no training has seen; so is its layout.
 const demoSeed = 7001
 
-// demoRows is the number of rows of the contact sheet.
-const demoRows = 5
+// Rows of the contact sheet, and the frames that they are chosen from.
+const (
+	demoRows  = 5
+	demoTries = 15
+)
 
 // demoFlags are what demo was asked to do.
 type demoFlags struct {
@@ -95,8 +98,10 @@ func (a *app) demo(ctx context.Context, f *demoFlags) (err error) {
 func (a *app) drive(
 	ctx context.Context, f *demoFlags, who sender, b *model.Bundle, e engine, l *link, src *synth.Source,
 ) error {
-	d := &demo{a: a, src: src, bundle: b, every: max(int(f.seconds*f.fps)/demoRows, 1), came: make(chan struct{}, 1)}
-	d.scores = score.NewConfusion(len(b.Classes))
+	d := &demo{a: a, src: src, bundle: b, every: max(int(f.seconds*f.fps)/demoTries, 1), came: make(chan struct{}, 1)}
+	if len(b.Classes) == synth.ClassCount {
+		d.scores = score.NewConfusion(len(b.Classes))
+	}
 	d.labels = make([]uint8, b.Shapes[0][0]*b.Shapes[0][1])
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -111,7 +116,7 @@ func (a *app) drive(
 		}, d.message)
 	})
 	ln, err := newLane(laneParts{
-		camera: "front", source: &limited{Source: src, camera: "front", run: who.run}, engine: e, publish: l.outlet(edge.Live, 0),
+		camera: "front", source: src, engine: e, publish: l.outlet(edge.Live, 0),
 		tap: d, sender: who, Options: edge.Options{Policy: edge.Live, Health: edge.NewHealth(l.status)},
 	}, settings.Default().Live(), b)
 	if err != nil {
@@ -155,10 +160,13 @@ type demo struct {
 	mu      sync.Mutex
 	mask    frame.Mask
 	labels  []uint8
-	scores  *score.Confusion
-	latency samples
+	scores  *score.Confusion // nil: the bundle has other classes than the drive
+	latency samples          // of all masks
+	recent  samples          // of those since the last line
 	got     uint64
 	bad     uint64
+	late    uint64 // masks that came when their labels were no longer kept
+	fault   error  // the first of scoring
 	came    chan struct{}
 }
 
@@ -169,7 +177,7 @@ type keptFrame struct {
 
 // See implements edge.Tap.
 func (d *demo) See(src, _ *frame.Frame, m *frame.Mask) error {
-	if len(d.kept) < demoRows && int(m.Seq) >= len(d.kept)*d.every+d.every/2 {
+	if len(d.kept) < demoTries && int(m.Seq) >= len(d.kept)*d.every+d.every/2 {
 		k := keptFrame{mask: *m}
 		k.frame.CopyFrom(src)
 		k.mask.Class = append([]uint8(nil), m.Class...)
@@ -192,14 +200,47 @@ func (d *demo) message(m mqtt.Message) {
 		return
 	}
 	d.got++
-	d.latency.add(float64(now-h.Mono) / 1e6)
-	if err := d.src.LabelsFor(h.Seq, d.labels); err == nil {
-		d.scores.Add(d.labels, d.mask.Class)
+	ms := float64(now-h.Mono) / 1e6
+	d.latency.add(ms)
+	d.recent.add(ms)
+	if err := d.score(h.Seq); err != nil && d.fault == nil {
+		d.fault = err
 	}
 	select {
 	case d.came <- struct{}{}:
 	default:
 	}
+}
+
+// score compares the mask with the drive's labels, where they are still kept.
+func (d *demo) score(seq uint64) error {
+	if d.scores == nil {
+		return nil
+	}
+	if err := d.src.LabelsFor(seq, d.labels); err != nil {
+		d.late++
+		return nil
+	}
+	return d.scores.Add(d.labels, d.mask.Class)
+}
+
+// miou is nil where nothing was compared.
+func (d *demo) miou() *float64 {
+	if d.scores == nil {
+		return nil
+	}
+	v := 100 * d.scores.MIoU()
+	if math.IsNaN(v) {
+		return nil
+	}
+	return &v
+}
+
+func miouText(v *float64) string {
+	if v == nil {
+		return "no mIoU (other classes)"
+	}
+	return fmt.Sprintf("mIoU %.1f (synthetic)", *v)
 }
 
 // arriveWait is how long the last masks may take to the subscriber.
@@ -227,13 +268,14 @@ func (d *demo) await(n uint64) {
 // line is the live line, once a second.
 func (d *demo) line(_ string, s statsDocument) {
 	d.mu.Lock()
-	p50, miou := d.latency.quantile(0.5), d.scores.MIoU()
+	p50, miou := d.recent.quantile(0.5), d.miou()
+	d.recent.reset()
 	d.mu.Unlock()
 	if d.a.json || s.Masks == 0 {
 		return
 	}
-	text := fmt.Sprintf("%5.1f frames/s   capture to subscriber %4.1f ms   lost %d   mIoU %.1f (synthetic)",
-		s.FPS, p50, sum(s.Drops)+sum(s.Broker.Drops), 100*miou)
+	text := fmt.Sprintf("%5.1f frames/s   capture to subscriber %4.1f ms   lost %d   %s",
+		s.FPS, p50, sum(s.Drops)+sum(s.Broker.Drops), miouText(miou))
 	if isTerminal(d.a.out) {
 		d.a.printf("\r%s ", text)
 		return
@@ -250,40 +292,24 @@ func sum(m map[string]uint64) (n uint64) {
 
 // demoReport is what demo found, as --json prints it.
 type demoReport struct {
-	Frames    uint64  `json:"frames"`
-	Received  uint64  `json:"received"`
-	Lost      uint64  `json:"lost"`
-	Seconds   float64 `json:"seconds"`
-	FPS       float64 `json:"fps"`
-	P50       float64 `json:"latency_p50_ms"`
-	P99       float64 `json:"latency_p99_ms"`
-	MIoU      float64 `json:"synthetic_miou"` // 0..100, against the drive's exact labels: not an accuracy figure
-	FirstMask float64 `json:"first_mask_ms"`
-	Sheet     string  `json:"contact_sheet"`
+	Frames    uint64   `json:"frames"`
+	Received  uint64   `json:"received"`
+	Lost      uint64   `json:"lost"`
+	Seconds   float64  `json:"seconds"`
+	FPS       float64  `json:"fps"`
+	P50       float64  `json:"latency_p50_ms"`
+	P99       float64  `json:"latency_p99_ms"`
+	MIoU      *float64 `json:"synthetic_miou"` // 0..100, against the drive's exact labels: not an accuracy figure
+	Unscored  uint64   `json:"unscored"`       // masks that came too late to be compared
+	FirstMask float64  `json:"first_mask_ms"`
+	Sheet     string   `json:"contact_sheet"`
 }
 
 // end writes the contact sheet and the summary.
 func (d *demo) end(f *demoFlags, e engine, ln *lane) error {
 	t := ln.loop.Stats().Totals()
-	s := sheet{title: fmt.Sprintf("nightseg demo: synthetic night drive, seed %d, %s %s", f.seed, d.bundle.Name, e.Info().Precision)}
-	palette := paletteOf(d.bundle)
-	for i := range d.kept {
-		k := &d.kept[i]
-		relit := &frame.Frame{}
-		if k.frame.Relight == frame.RelightNetwork {
-			if err := errors.Join(e.Infer(&frame.Logits{}, &k.frame), e.Relit(relit)); err != nil {
-				return err
-			}
-		} else {
-			relit.CopyFrom(&k.frame)
-		}
-		s.rows = append(s.rows, newViews(&k.frame, relit, &k.mask, palette))
-	}
-	if err := os.MkdirAll(f.out, 0o755); err != nil {
-		return fmt.Errorf("--out: %w", err)
-	}
 	name := filepath.Join(f.out, "contact-sheet.png")
-	if err := writePNG(name, s.image()); err != nil {
+	if err := d.sheet(name, f, e); err != nil {
 		return err
 	}
 	d.mu.Lock()
@@ -291,10 +317,13 @@ func (d *demo) end(f *demoFlags, e engine, ln *lane) error {
 	r := demoReport{
 		Frames: t.Captured, Received: d.got, Lost: t.Dropped() + t.Masks - min(t.Masks, d.got),
 		Seconds: f.seconds, P50: d.latency.quantile(0.5), P99: d.latency.quantile(0.99),
-		MIoU: 100 * d.scores.MIoU(), FirstMask: firstMask(t), Sheet: name,
+		MIoU: d.miou(), Unscored: d.late, FirstMask: firstMask(t), Sheet: name,
 	}
 	if span := (t.Last - t.First).Seconds(); span > 0 {
 		r.FPS = float64(t.Masks-1) / span
+	}
+	if d.fault != nil {
+		return d.fault
 	}
 	if d.got == 0 {
 		return fmt.Errorf("of %d frames no mask reached the subscriber; lost: %v", r.Frames, t.Drops)
@@ -302,9 +331,12 @@ func (d *demo) end(f *demoFlags, e engine, ln *lane) error {
 	if d.a.json {
 		return d.a.printJSON(r)
 	}
-	d.a.printf("\n%d masks received of %d frames, %d lost; %.1f frames/s; capture to subscriber %.1f ms (p50), %.1f ms (p99)\n",
-		r.Received, r.Frames, r.Lost, r.FPS, r.P50, r.P99)
-	d.a.printf("mIoU %.1f against the drive's exact labels (synthetic, not an accuracy figure: see docs/accuracy.md)\n", r.MIoU)
+	d.a.printf("\n%d masks received of %d frames, %d lost; %.1f frames/s\n", r.Received, r.Frames, r.Lost, r.FPS)
+	d.a.printf("capture to subscriber %.1f ms (p50), %.1f ms (p99)\n", r.P50, r.P99)
+	if r.MIoU != nil {
+		d.a.printf("mIoU %.1f against the drive's exact labels (synthetic, not an accuracy figure: see docs/accuracy.md)\n",
+			*r.MIoU)
+	}
 	d.a.printf("look at %s\n", name)
 	return nil
 }

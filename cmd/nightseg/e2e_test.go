@@ -193,9 +193,17 @@ func (ob *observer) message(m mqtt.Message) {
 // mask waits for a mask that fits.
 func (ob *observer) mask(what string, fits func(*seen) bool) seen {
 	ob.t.Helper()
-	for {
-		if s := receive(ob.t, ob.masks, "a mask: "+what); fits(&s) {
-			return s
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	var last seen
+	for n := 0; ; n++ {
+		select {
+		case last = <-ob.masks:
+			if fits(&last) {
+				return last
+			}
+		case <-limit.C:
+			ob.t.Fatalf("waited %v in vain for a mask: %s; %d others came, the last with %+v", patience, what, n, last.Header)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"nightseg/edge"
 	"nightseg/edge/decide"
@@ -26,12 +27,14 @@ type lane struct {
 
 // laneParts are what a lane is made of besides its settings.
 type laneParts struct {
-	camera  string
-	source  edge.Source
-	engine  edge.Inferer
-	publish edge.Publisher
-	tap     edge.Tap
-	sender  sender
+	camera   string
+	source   edge.Source
+	frames   int          // after which the source ends; 0: at its own end
+	degraded *atomic.Bool // the state of the service, for its masks; may be nil
+	engine   edge.Inferer
+	publish  edge.Publisher
+	tap      edge.Tap
+	sender   sender
 	edge.Options
 }
 
@@ -54,8 +57,9 @@ func newLane(p laneParts, l settings.Live, b *model.Bundle) (*lane, error) {
 		return nil, err
 	}
 	p.Camera = p.camera
+	source := &marked{Source: p.source, left: p.frames, camera: p.camera, run: p.sender.run, degraded: p.degraded}
 	loop, err := edge.New(edge.Stages{
-		Source: p.source, Relight: planner, Infer: p.engine, Decide: decider,
+		Source: source, Relight: planner, Infer: p.engine, Decide: decider,
 		Encode: env, Publish: p.publish, Tap: p.tap,
 	}, p.Options)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"path"
 	"runtime"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ type healthDocument struct {
 	ClockSynced  bool               `json:"clock_synced"`
 	UptimeS      float64            `json:"uptime_s"` // of the machine
 	Goroutines   int                `json:"goroutines"`
+	Allocated    uint64             `json:"allocated_objects"` // by Go in this program since its start
 }
 
 const megabyte = 1 << 20
@@ -34,7 +36,7 @@ func readHealth(root fs.FS, stateDir string) healthDocument {
 	h := healthDocument{
 		Temperatures: map[string]float64{}, ClockSynced: frame.ClockSynced(),
 		UptimeS: frame.Mono().Seconds(), Goroutines: runtime.NumGoroutine(),
-		MemoryMB: residentMB(root), FreeMemoryMB: memAvailableMB(root),
+		MemoryMB: residentMB(root), FreeMemoryMB: memAvailableMB(root), Allocated: allocatedObjects(),
 	}
 	zones, _ := fs.Glob(root, "sys/class/thermal/thermal_zone*") // the pattern is right
 	for _, z := range zones {
@@ -57,6 +59,20 @@ func readHealth(root fs.FS, stateDir string) healthDocument {
 		h.FreeDiskMB = float64(st.Bavail) * float64(st.Bsize) / megabyte
 	}
 	return h
+}
+
+// allocatedObjects counts the objects that Go code has allocated since the start
+// of the program, without stopping it as runtime.ReadMemStats does.
+func allocatedObjects() uint64 {
+	s := []metrics.Sample{{Name: "/gc/heap/allocs:objects"}, {Name: "/gc/heap/tiny/allocs:objects"}}
+	metrics.Read(s)
+	var n uint64
+	for _, v := range s {
+		if v.Value.Kind() == metrics.KindUint64 {
+			n += v.Value.Uint64()
+		}
+	}
+	return n
 }
 
 func readWord(root fs.FS, name string) string {

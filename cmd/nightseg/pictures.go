@@ -10,11 +10,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/image/draw"
-	"golang.org/x/image/font"
-	"golang.org/x/image/font/basicfont"
-	"golang.org/x/image/math/fixed"
-
 	"nightseg/edge/frame"
 	"nightseg/model"
 )
@@ -74,7 +69,9 @@ type views struct {
 func newViews(src, relit *frame.Frame, m *frame.Mask, p color.Palette) views {
 	v := views{
 		frame: rgba(src), relit: rgba(relit),
-		mask: &image.Paletted{Pix: append([]uint8(nil), m.Class...), Stride: m.W, Rect: image.Rect(0, 0, m.W, m.H), Palette: p},
+		mask: &image.Paletted{
+			Pix: append([]uint8(nil), m.Class...), Stride: m.W, Rect: image.Rect(0, 0, m.W, m.H), Palette: p,
+		},
 	}
 	v.overlay = blend(v.frame, v.mask)
 	return v
@@ -120,49 +117,4 @@ func writePNG(name string, img image.Image) (err error) {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return w.Flush()
-}
-
-// Sizes of a contact sheet, in pixels.
-const (
-	tileW, tileH = 320, 240
-	sheetTop     = 24
-	sheetGap     = 4
-)
-
-// sheet is a contact sheet: a row per frame with the frame, what relighting
-// made of it, the mask, and the mask over the frame.
-type sheet struct {
-	title string
-	rows  []views
-}
-
-// image draws the sheet.
-func (s *sheet) image() *image.RGBA {
-	w := len(viewNames)*(tileW+sheetGap) + sheetGap
-	h := 2*sheetTop + len(s.rows)*(tileH+sheetGap) + sheetGap
-	img := image.NewRGBA(image.Rect(0, 0, w, h))
-	draw.Draw(img, img.Rect, image.NewUniform(color.Gray{Y: 24}), image.Point{}, draw.Src)
-	label(img, sheetGap, 17, s.title)
-	for i, name := range viewNames {
-		label(img, sheetGap+i*(tileW+sheetGap), sheetTop+17, name)
-	}
-	for y, row := range s.rows {
-		for x, view := range row.images() {
-			at := image.Pt(sheetGap+x*(tileW+sheetGap), 2*sheetTop+y*(tileH+sheetGap))
-			to := image.Rectangle{Min: at, Max: at.Add(image.Pt(tileW, tileH))}
-			var scale draw.Scaler = draw.ApproxBiLinear
-			if _, ok := view.(*image.Paletted); ok {
-				scale = draw.NearestNeighbor // colours between two classes would be a third one
-			}
-			scale.Scale(img, to, view, view.Bounds(), draw.Src, nil)
-		}
-	}
-	return img
-}
-
-func label(img draw.Image, x, y int, text string) {
-	d := font.Drawer{
-		Dst: img, Src: image.NewUniform(color.Gray{Y: 230}), Face: basicfont.Face7x13, Dot: fixed.P(x, y),
-	}
-	d.DrawString(text)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -209,9 +210,9 @@ func (a *app) play(
 			return err
 		}
 	}
-	source := &limited{Source: src, left: f.frames, camera: f.camera.ID, run: f.sender.run}
 	ln, err := newLane(laneParts{
-		camera: f.camera.ID, source: source, engine: e, publish: l.outlet(f.policy(), 0), tap: taps, sender: f.sender,
+		camera: f.camera.ID, source: src, frames: f.frames, engine: e,
+		publish: l.outlet(f.policy(), 0), tap: taps, sender: f.sender,
 		Options: edge.Options{
 			Policy: f.policy(), KeepRelit: f.out != "", CPUClock: true,
 			Health: edge.NewHealth(l.status), Grace: connectWait,
@@ -220,7 +221,8 @@ func (a *app) play(
 	if err != nil {
 		return err
 	}
-	if err := l.sendMeta(f.sender.run, b, e.Info(), []cameraMeta{{f.camera.ID, camera.Redact(f.camera.Source)}}); err != nil {
+	cameras := []cameraMeta{{f.camera.ID, camera.Redact(f.camera.Source)}}
+	if err := l.sendMeta(f.sender.run, b, e.Info(), cameras); err != nil {
 		return err
 	}
 	l.status(false, "")
@@ -296,8 +298,10 @@ func (a *app) replayReport(
 		FirstMaskMs: firstMask(t), Engine: info.Engine, Provider: info.Provider, Precision: info.Precision,
 		Library: info.Library, Bundle: b.SHA256, Masks: hash,
 	}
-	for _, n := range lost {
-		r.Dropped += n
+	for why, n := range lost {
+		if !strings.HasPrefix(why, camera.RestartPrefix) { // those are no frames
+			r.Dropped += n
+		}
 	}
 	if r.Seconds > 0 {
 		r.FPS = float64(r.Frames) / r.Seconds
@@ -311,8 +315,9 @@ func (a *app) replayReport(
 		}
 	}
 	a.printf("%d frames in %.1f s: %.1f frames/s, %d lost\n", r.Frames, r.Seconds, r.FPS, r.Dropped)
-	a.printf("%s, %s on %s; %.1f ms of processor time a frame, %.1f ms from capture to hand-over (p50), first mask after %.0f ms\n",
-		b.Name, info.Precision, info.Provider, r.CorePerFrame, r.Stages[edge.StageTotal.String()].P50, r.FirstMaskMs)
+	a.printf("%s, %s on %s; %.1f ms of processor time a frame, %.1f ms from capture to hand-over (p50)\n",
+		b.Name, info.Precision, info.Provider, r.CorePerFrame, r.Stages[edge.StageTotal.String()].P50)
+	a.printf("first mask %.0f ms after the start of the program\n", r.FirstMaskMs)
 	a.printf("masks_sha256 %s\n", hash)
 	if f.out != "" {
 		a.printf("pictures in %s\n", f.out)

@@ -210,7 +210,8 @@ func TestReplayRefuses(t *testing.T) {
 		"await what":      {exitUsage, "--await-subscriber", []string{"replay", dir, "--await-subscriber", "1s"}},
 		"std of a bundle": {exitUsage, "std", []string{"replay", dir, "--bundle", tinyBundle(t), "--std", "0.99"}},
 		"nobody subscribes": {exitFailed, "nobody subscribed", []string{
-			"replay", dir, "--bundle", tinyBundle(t), "--broker", "embedded", "--listen", "127.0.0.1:0", "--await-subscriber", "10ms",
+			"replay", dir, "--bundle", tinyBundle(t), "--broker", "embedded", "--listen", "127.0.0.1:0",
+			"--await-subscriber", "10ms",
 		}},
 	} {
 		code, _, errOut := command(t, c.args...)
@@ -236,7 +237,9 @@ func TestWatchSavesMasks(t *testing.T) {
 		t.Errorf("files %v, %v", files, err)
 	}
 	text := watch.out.String()
-	for _, want := range []string{"cam/front/mask  seq 2", "3 masks, 0 missing", "masks_sha256 " + r.Masks, `"state":"online"`} {
+	for _, want := range []string{
+		"cam/front/mask  seq 2", "3 masks, 0 missing", "masks_sha256 " + r.Masks, `"state":"online"`,
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("watch does not say %q:\n%s", want, text)
 		}

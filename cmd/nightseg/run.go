@@ -217,7 +217,7 @@ func (s *service) build(ctx context.Context) error {
 		cam := newLiveCamera(c.ID, open, camera.NewWatcher(), s.health)
 		s.cameras = append(s.cameras, cam)
 		l, err := newLane(laneParts{
-			camera: c.ID, source: &limited{Source: cam, camera: c.ID, run: s.run, degraded: &s.degraded}, engine: s.engine,
+			camera: c.ID, source: cam, degraded: &s.degraded, engine: s.engine,
 			publish: s.link.outlet(edge.Live, s.settings.Publish.Rate),
 			sender:  sender{s.settings.Fleet, s.settings.Device, s.run},
 			Options: edge.Options{Policy: edge.Live, Health: s.health},

@@ -230,7 +230,8 @@ func TestRunTakesDesiredSettings(t *testing.T) {
 		}
 		return a
 	}
-	doc := `{"version": 3, "codec": "rle-zstd", "threshold": 0.99, "reweight": {"std": 0}, "relight": {"mode": "gamma", "gate": "always"}}`
+	doc := `{"version": 3, "codec": "rle-zstd", "threshold": 0.99, "reweight": {"std": 0},
+		"relight": {"mode": "gamma", "gate": "always"}}`
 	if a := send(doc); a.Result != "applied" || a.InForce != 3 {
 		t.Fatalf("answer %+v", a)
 	}
@@ -335,10 +336,11 @@ func TestRunTwoCameras(t *testing.T) {
 	got := map[string]int{}
 	last := map[string]uint64{}
 	for got["drawn"] < 50 || got["folder"] < 50 {
-		m := ob.anyMask()
-		if m.Device != "car1" {
-			continue
+		rarer := "drawn"
+		if got["folder"] < got["drawn"] {
+			rarer = "folder"
 		}
+		m := ob.mask("of camera "+rarer, func(s *seen) bool { return s.Device == "car1" && s.Camera == rarer })
 		if n, ok := last[m.Camera]; ok && m.Seq <= n {
 			t.Fatalf("camera %s: mask %d after %d", m.Camera, m.Seq, n)
 		}

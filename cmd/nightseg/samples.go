@@ -20,6 +20,9 @@ func (s *samples) add(v float64) {
 	s.next = (s.next + 1) % mostSamples
 }
 
+// reset forgets all samples.
+func (s *samples) reset() { s.values, s.next = s.values[:0], 0 }
+
 // quantile returns the value below which a share q of the samples lies, 0
 // without samples.
 func (s *samples) quantile(q float64) float64 {

@@ -93,9 +93,9 @@ func addCounts(to, from map[string]uint64) {
 	}
 }
 
-// limited is a source that ends after so many frames, and marks its frames with
+// marked is a source that ends after so many frames, and marks its frames with
 // the camera, the run, and the state of the service.
-type limited struct {
+type marked struct {
 	edge.Source
 	left     int // 0: no limit
 	done     int
@@ -105,7 +105,7 @@ type limited struct {
 }
 
 // Next implements edge.Source.
-func (s *limited) Next(ctx context.Context, dst *frame.Frame) error {
+func (s *marked) Next(ctx context.Context, dst *frame.Frame) error {
 	if s.left > 0 && s.done == s.left {
 		return io.EOF
 	}

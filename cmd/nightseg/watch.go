@@ -245,7 +245,8 @@ func (w *watchState) summary() error {
 		}
 		return err
 	}
-	w.a.printf("%d masks, %d missing, %d unreadable, %d bytes; capture to here %.1f ms (p50), %.1f ms (p99)\nmasks_sha256 %s\n",
-		r.Masks, r.Missing, r.Unreadable, r.Bytes, r.P50, r.P99, r.Hash)
+	w.a.printf("%d masks, %d missing, %d unreadable, %d bytes; capture to here %.1f ms (p50), %.1f ms (p99)\n",
+		r.Masks, r.Missing, r.Unreadable, r.Bytes, r.P50, r.P99)
+	w.a.printf("masks_sha256 %s\n", r.Hash)
 	return nil
 }
