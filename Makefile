@@ -21,6 +21,8 @@ FUZZTIME ?= 1m
 FUZZ ?=
 # make bench BENCH="--rounds 9"
 BENCH ?=
+# make versus VERSUS="drive/images --rounds 7"
+VERSUS ?=
 # make ort-jetson ORT=onnxruntime_gpu-...-linux_aarch64.whl
 ORT ?=
 # make build TAGS=tensorflow
@@ -60,10 +62,15 @@ fmt: ## format Go (gofumpt) and Python (ruff)
 	@git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 $(BIN)/gofumpt -w
 	@scripts/setup-train.sh
 	@$(TRAIN) -m ruff format --quiet --config train/pyproject.toml train
+	@cd bench && ../$(TRAIN) -m ruff format --quiet .
 
 .PHONY: bench
 bench: build ## time per stage, core time, allocations, node shares; refuses on a busy machine
 	@bin/nightseg bench $(BENCH)
+
+.PHONY: versus
+versus: build ## nightseg against a plain Python loop, on the same pictures and broker
+	@bench/run.sh versus $(VERSUS)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (1m)

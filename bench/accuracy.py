@@ -2,8 +2,8 @@
 
 For each set `nightseg eval` scores float and int8 networks, with and without the relight network, at several stds of
 the class weights, with intervals; the trainer scores ESPNetv2 with its Cityscapes weights untouched. Sets to test on
-are looked at once: what was found is kept as JSON beside the tables, and a set that is there already is not looked at
-again (--render writes the tables anew from what is kept). Each look is added to the log.
+are looked at once: what was found is kept as JSON beside the tables, and a set that is there already is not scored
+again, only its table is written anew; with another bundle it is refused. Each look is added to the log.
 
 Exit code 3 where int8 is more than --within points below float.
 """
@@ -23,6 +23,7 @@ from typing import Any
 
 import common
 from common import SHARED, log
+from python_loop import identity
 from replays import table
 
 SETS = {
@@ -153,24 +154,46 @@ def behind(name: str, kept: dict[str, Any]) -> list[common.Limit]:
     return [common.Limit(f"{name}, relight {k}: points of int8 below fp32", v, 0.0) for k, v in worst.items()]
 
 
+def kept_before(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Return what is kept of a set and still counts.
+
+    Raises:
+        RefusedError: a set to test on was looked at with another bundle.
+    """
+    file = args.keep / f"{name}.json"
+    if not file.exists() or (name in TO_CHOOSE_ON and not args.render):
+        return {}
+    kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    now = identity(args.bundle)
+    if "nightseg" in kept and kept["nightseg"]["bundle_sha256"] != now and not args.render:
+        raise common.RefusedError(
+            f"{name} was looked at with the bundle {kept['nightseg']['bundle_sha256'][:12]}; this one is {now[:12]}. "
+            f"To look again, and say so in docs/accuracy.md, remove {file}"
+        )
+    return kept
+
+
+def complete(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Return the scores of a set: those that are kept, and those that are missing, which are kept at once."""
+    file, kept = args.keep / f"{name}.json", kept_before(name, args)
+    steps = {"nightseg": score} | ({"espnet": score_espnet} if args.espnet else {})
+    for key, step in steps.items():
+        if key in kept or args.render:
+            continue
+        log.info("%s: scoring %s", name, key)
+        kept[key] = step(name, args)
+        file.write_text(json.dumps(kept) + "\n", encoding="utf-8")
+    if "nightseg" not in kept:
+        raise ValueError(f"{file} holds no scores: leave --render out to score the set")
+    return kept
+
+
 def measure(args: argparse.Namespace) -> None:
     """Score the sets that are not kept yet, and write the tables."""
     args.keep.mkdir(parents=True, exist_ok=True)
     limits = []
     for name in args.sets:
-        file = args.keep / f"{name}.json"
-        if name in TO_TEST_ON and file.exists() and not args.render:
-            raise common.RefusedError(f"{name} was looked at already: see {file}, or give --render to write its table")
-        if not args.render:
-            log.info("%s: scoring", name)
-            kept = {"nightseg": score(name, args)}
-            file.write_text(json.dumps(kept) + "\n", encoding="utf-8")  # the look is taken: keep it at once
-            if args.espnet:
-                log.info("%s: scoring %s", name, ESPNET)
-                kept["espnet"] = score_espnet(name, args)
-                file.write_text(json.dumps(kept) + "\n", encoding="utf-8")
-        common.need(file, f"score the set first: bench/run.sh accuracy --sets {name}")
-        kept = json.loads(file.read_text(encoding="utf-8"))
+        kept = complete(name, args)
         text = render(name, kept)
         if args.docs:
             put(args.docs, name, text)

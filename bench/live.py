@@ -153,8 +153,11 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, int]
     return {k: v - old.get(k, 0) for k, v in flat(after).items() if v != old.get(k, 0)}
 
 
-def per_frame(heard: Heard, since: float, rate: float) -> float | None:
-    """Return the objects that the whole service allocated per frame, from its health documents; None: unknown."""
+def per_mask(heard: Heard, since: float, rate: float) -> float | None:
+    """Return the objects that the whole service allocated per mask, at a rate of masks, from its health documents.
+
+    None where fewer than two came since then.
+    """
     with heard.lock:
         docs = [(t, d["allocated_objects"]) for t, d in heard.health if t >= since and "allocated_objects" in d]
     if len(docs) < 2:
@@ -204,7 +207,8 @@ def serve(
             time.sleep(1.5)  # the stats document of the last second
             with heard.lock:
                 last = heard.stats[-1][1]
-            allocated = per_frame(heard, since, args.rate)
+            sent = (last["masks"] - first["masks"]) / args.seconds
+            allocated = per_mask(heard, since, sent) if sent > 0 else None
         watched = finish(watch)
         ended = common.stop(service)
     except RuntimeError as fault:
@@ -232,7 +236,8 @@ def figures(
     drops = differences(first, last)
     rss = memory_figures(memory)
     limits = [
-        Limit("frames lost on the way, masks missing at the subscriber", sum(drops.values()) + watched["missing"], 0),
+        Limit("frames lost on the way", sum(drops.values()), 0),
+        Limit("masks missing or unreadable at the subscriber", watched["missing"] + watched["unreadable"], 0),
         Limit("capture to subscriber p50, ms", watched["latency_p50_ms"], 30),
         Limit("capture to subscriber p99, ms", watched["latency_p99_ms"], 60),
         Limit("resident memory, MB", rss["most_mb"], 500),
@@ -253,7 +258,7 @@ def figures(
         "drops_before": {k: v for k, v in (first["drops"] | first.get("source", {})).items() if v},
         "subscriber": {k: v for k, v in watched.items() if k != "masks_sha256"},
         "memory": rss,
-        "allocated_objects_per_frame": None if allocated is None else round(allocated, 2),
+        "allocated_objects_per_mask": None if allocated is None else round(allocated, 2),
         "stages_ms": last["stages_ms"],
         "status": status,
         "other_programs_cores": round(others, 3),

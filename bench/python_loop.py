@@ -54,6 +54,13 @@ class Bundle:
     graphs: dict[str, Any]
 
 
+def identity(folder: Path) -> str:
+    """Return the identity of a bundle: the sha256 of its manifest in canonical form."""
+    doc = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+    canonical = json.dumps(doc, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
 def load_bundle(folder: Path) -> Bundle:
     """Read a bundle's manifest.
 
@@ -61,7 +68,6 @@ def load_bundle(folder: Path) -> Bundle:
         ValueError: it asks for what this loop does not do.
     """
     b = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
-    canonical = json.dumps(b, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     for key, is_, want in (
         ("align_corners", b["align_corners"], False),
         ("resize.fit", b["resize"]["fit"], "stretch"),
@@ -75,7 +81,7 @@ def load_bundle(folder: Path) -> Bundle:
         palette[3 * c["id"] : 3 * c["id"] + 3] = bytes(c["colour"])
     return Bundle(
         folder=folder,
-        sha256=hashlib.sha256(canonical.encode()).hexdigest(),
+        sha256=identity(folder),
         shape=(b["shapes"][0][0], b["shapes"][0][1]),
         mean=np.array(b["normalise"]["mean"], np.float32),
         std=np.array(b["normalise"]["std"], np.float32),

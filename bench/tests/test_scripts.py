@@ -1,7 +1,6 @@
 """The measuring scripts: load, limits, tables, memory."""
 
 import csv
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -107,8 +106,8 @@ def test_allocations_per_frame() -> None:
     heard = live.Heard()
     heard.health = [(0.0, {"allocated_objects": 1}), (5.0, {"allocated_objects": 1000}),
                     (15.0, {"allocated_objects": 4000})]  # fmt: skip
-    assert live.per_frame(heard, 1.0, 30) == pytest.approx(10)
-    assert live.per_frame(heard, 6.0, 30) is None
+    assert live.per_mask(heard, 1.0, 30) == pytest.approx(10)
+    assert live.per_mask(heard, 6.0, 30) is None
 
 
 KEPT: dict[str, Any] = {
@@ -156,16 +155,45 @@ def test_sections_are_put_and_replaced(tmp_path: Path) -> None:
         accuracy.put(file, "a", "x\n")
 
 
-def test_a_test_set_is_looked_at_once(tmp_path: Path) -> None:
-    (tmp_path / "dusk_test.json").write_text(json.dumps(KEPT))
-    log = tmp_path / "looks.csv"
-    where = ["--keep", str(tmp_path), "--log", str(log), "--sets", "dusk_test"]
-    assert accuracy.main(where) == common.REFUSED
-    assert not log.exists()
-    docs = tmp_path / "a.md"
-    assert accuracy.main([*where, "--render", "--docs", str(docs)]) == common.REFUSED, "int8 is 1.5 points below"
-    assert "<!-- begin dusk_test -->" in docs.read_text()
-    assert accuracy.main([*where, "--render", "--within", "2"]) == common.DONE
+def test_a_test_set_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    def look(command: list[str]) -> dict[str, Any]:
+        looks.append(command)
+        found: dict[str, Any] = KEPT["nightseg"] | {"bundle_sha256": identity}
+        return found
+
+    identity = "a" * 64
+    monkeypatch.setattr(common, "call", look)
+    monkeypatch.setattr(common, "program", lambda: "nightseg")
+    monkeypatch.setattr(accuracy, "identity", lambda _: identity)
+    docs = tmp_path / "accuracy.md"
+    command = ["--keep", str(tmp_path), "--sets", "dusk_test", "--docs", str(docs), "--no-espnet"]
+    assert accuracy.main(command) == common.REFUSED, "int8 is 1.5 points below"
+    assert "--look" in looks[0]
+    assert looks[0][looks[0].index("--look") + 1] == "dusk_test"
+    assert accuracy.main([*command, "--within", "2"]) == common.DONE
+    assert len(looks) == 1, "kept, and not looked at again"
+    assert docs.read_text().count("### dusk_test") == 1
+    identity = "b" * 64
+    assert accuracy.main([*command, "--within", "2"]) == common.REFUSED, "another bundle"
+    assert accuracy.main([*command, "--within", "2", "--render"]) == common.DONE
+    assert len(looks) == 1
+
+
+def test_a_set_to_choose_on_is_scored_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    def look(command: list[str]) -> object:
+        looks.append(command)
+        return KEPT["nightseg"]
+
+    monkeypatch.setattr(common, "call", look)
+    monkeypatch.setattr(common, "program", lambda: "nightseg")
+    command = ["--keep", str(tmp_path), "--sets", "day_val", "--no-espnet", "--within", "2"]
+    assert accuracy.main(command) == accuracy.main(command) == common.DONE
+    assert len(looks) == 2
+    assert all("--look" not in c for c in looks)
 
 
 @pytest.mark.skipif(not accuracy.WEIGHTS.exists(), reason="../shared is not there")
