@@ -16,13 +16,15 @@ import (
 // header: into a mask that has seen the size, it allocates only for words that
 // change (a recorded frame's name, a new run). It is not safe for concurrent use.
 type Reader struct {
-	last   Header
+	head   Header // of the message at hand
+	last   Header // of the one before
 	words  []byte // a string of the header without its escapes
 	data   []byte // the joined IDAT chunks, or the runs
 	rows   [2][]byte
 	source bytes.Reader
 	zlib   io.ReadCloser
 	zstd   *zstd.Decoder
+	frame  zstd.Header
 }
 
 var readers = sync.Pool{New: func() any { return new(Reader) }}
@@ -40,22 +42,21 @@ func Parse(dst *frame.Mask, b []byte) (Header, error) {
 // one, and keeps nothing of b. After an error dst holds nothing of use.
 func (r *Reader) Parse(dst *frame.Mask, b []byte) (Header, error) {
 	codec := Sniff(b)
-	var h Header
 	var err error
 	switch codec {
 	case PNG:
-		h, err = r.parsePNG(dst, b)
+		err = r.parsePNG(dst, b)
 	case RLEZstd:
-		h, err = r.parseRLE(dst, b)
+		err = r.parseRLE(dst, b)
 	default:
 		return Header{}, fmt.Errorf("message: %w: neither a PNG file nor %s", ErrFormat, magicRLE)
 	}
 	if err != nil {
 		return Header{}, fmt.Errorf("message: %s: %w", codec, err)
 	}
-	r.last = h
-	dst.Meta = h.Meta
-	return h, nil
+	r.last = r.head
+	dst.Meta = r.head.Meta
+	return r.head, nil
 }
 
 // bad makes an error that is an ErrFormat.
@@ -63,20 +64,21 @@ func bad(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrFormat, fmt.Sprintf(format, args...))
 }
 
-// headerOf parses a header and compares it with what the codec's own fields say.
-func (r *Reader) headerOf(b []byte, codec Codec, w, h int) (Header, error) {
-	head, err := r.parseHeader(b)
-	switch {
-	case err != nil:
-		return Header{}, err
-	case head.Codec != codec:
-		return Header{}, bad("the header says codec %q", string(head.Codec))
-	case head.W != w || head.H != h:
-		return Header{}, bad("the header says %dx%d pixels, the mask has %dx%d", head.W, head.H, w, h)
-	case badRect(head.Valid, w, h):
-		return Header{}, bad("header member valid is not within %dx%d pixels", w, h)
+// header parses the JSON header, and compares it with what the codec's own
+// fields say.
+func (r *Reader) header(b []byte, codec Codec, w, h int) error {
+	if err := r.parseHeader(b); err != nil {
+		return err
 	}
-	return head, nil
+	switch head := &r.head; {
+	case head.Codec != codec:
+		return bad("header: codec is %q", string(head.Codec))
+	case head.W != w || head.H != h:
+		return bad("header: %dx%d pixels, but the mask has %dx%d", head.W, head.H, w, h)
+	case badRect(head.Valid, w, h):
+		return bad("header: valid is not within %dx%d pixels", w, h)
+	}
+	return nil
 }
 
 // inflate makes the zlib reader start anew on b.

@@ -10,11 +10,11 @@ import (
 
 // UnmarshalJSON reads a header as it is on the wire.
 func (h *Header) UnmarshalJSON(b []byte) error {
-	head, err := new(Reader).parseHeader(b)
-	if err != nil {
+	var r Reader
+	if err := r.parseHeader(b); err != nil {
 		return fmt.Errorf("message: %w", err)
 	}
-	*h = head
+	*h = r.head
 	return nil
 }
 
@@ -67,40 +67,41 @@ func memberOf(name []byte) (m member, known bool) {
 	return 0, false
 }
 
-// parseHeader reads the JSON object of a header, without allocating for words
-// that are as in the last header.
-func (r *Reader) parseHeader(b []byte) (Header, error) {
+// parseHeader reads the JSON object of a header into r.head, without allocating
+// for words that are as in the last header.
+func (r *Reader) parseHeader(b []byte) error {
 	if len(b) > MaxHeader {
-		return Header{}, bad("header of %d bytes; at most %d", len(b), MaxHeader)
+		return bad("header of %d bytes; at most %d", len(b), MaxHeader)
 	}
 	for i, c := range b {
 		if c >= 0x80 {
-			return Header{}, bad("header: byte %d is not ASCII", i)
+			return bad("header: byte %d is not ASCII", i)
 		}
 	}
 	if !json.Valid(b) {
-		return Header{}, bad("header: not JSON")
+		return bad("header: not JSON")
 	}
 	c := cursor{b: b}
 	if !c.take('{') {
-		return Header{}, bad("header: not a JSON object")
+		return bad("header: not a JSON object")
 	}
-	var h Header
+	h := &r.head
+	*h = Header{}
 	var seen member
 	for !c.take('}') {
 		c.take(',')
 		name := r.unquote(c.value())
 		m, known := memberOf(name)
 		if seen&m != 0 {
-			return Header{}, bad("header: %s is given twice", name)
+			return bad("header: %s is given twice", name)
 		}
 		seen |= m
 		c.take(':')
-		if v := c.value(); known && !r.set(&h, m, v) {
-			return Header{}, bad("header: %s is %.40s", m, v)
+		if v := c.value(); known && !r.set(h, m, v) {
+			return bad("header: %s is %.40s", m, v)
 		}
 	}
-	return h, checkHeader(&h, seen)
+	return checkHeader(h, seen)
 }
 
 // checkHeader refuses headers of another schema, without a member, or with an

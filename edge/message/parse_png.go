@@ -17,88 +17,87 @@ type pngParts struct {
 	w, h    int
 	header  []byte
 	data    []byte // all IDAT
+	idats   int
 	colours int
 }
 
-func (r *Reader) parsePNG(dst *frame.Mask, b []byte) (Header, error) {
+func (r *Reader) parsePNG(dst *frame.Mask, b []byte) error {
 	p, err := r.chunks(b)
 	if err != nil {
-		return Header{}, err
+		return err
 	}
-	h, err := r.headerOf(p.header, PNG, p.w, p.h)
-	if err != nil {
-		return Header{}, err
+	if err := r.header(p.header, PNG, p.w, p.h); err != nil {
+		return err
 	}
 	if (p.w+1)*p.h > maxInflate*len(p.data) {
-		return Header{}, bad("IDAT of %d bytes cannot hold %dx%d pixels", len(p.data), p.w, p.h)
+		return bad("IDAT of %d bytes cannot hold %dx%d pixels", len(p.data), p.w, p.h)
 	}
-	return h, r.pixels(dst, p)
+	return r.pixels(dst, p)
 }
 
 // chunks finds the parts of a PNG file.
 func (r *Reader) chunks(b []byte) (p pngParts, err error) {
-	idats := 0
 	last := ""
 	for at := len(magicPNG); last != "IEND"; {
 		name, body, err := chunkAt(b, at)
 		if err != nil {
 			return p, err
 		}
-		if (last == "") != (string(name) == "IHDR") {
+		if first := at == len(magicPNG); first != (string(name) == "IHDR") {
 			return p, bad("chunk %q at byte %d: IHDR must come once, first", name, at)
 		}
 		at += 12 + len(body)
-		switch string(name) {
-		case "IHDR":
-			last = "IHDR"
-			err = p.size(body)
-		case "tEXt":
-			last = "tEXt"
-			err = p.text(body)
-		case "PLTE":
-			last = "PLTE"
-			if p.colours > 0 || len(body)%3 != 0 || len(body) == 0 || len(body) > 3*256 {
-				err = bad("chunk PLTE must come once, with 1 to 256 colours")
-			}
-			p.colours = len(body) / 3
-		case "IDAT":
-			if idats > 0 && last != "IDAT" {
-				return p, bad("IDAT chunks are not in one piece")
-			}
-			last = "IDAT"
-			r.join(&p, body, idats)
-			idats++
-		case "IEND":
-			last = "IEND"
-			if len(body) > 0 || at < len(b) {
-				err = bad("%d bytes behind the end of the file", len(b)-at+len(body))
-			}
-		default:
-			last = "other"
-			if name[0]&0x20 == 0 {
-				err = bad("unknown chunk %q", name)
-			}
-		}
-		if err != nil {
+		if last, err = r.chunk(&p, name, body, last); err != nil {
 			return p, err
+		}
+		if last == "IEND" && (len(body) > 0 || at < len(b)) {
+			return p, bad("%d bytes behind the end", len(b)-at+len(body))
 		}
 	}
 	switch {
 	case p.header == nil:
 		return p, bad("no tEXt chunk \"nightseg\": a picture, but not a mask of ours")
-	case p.colours == 0 || idats == 0:
+	case p.colours == 0 || p.idats == 0:
 		return p, bad("no PLTE or no IDAT chunk")
 	}
 	return p, nil
 }
 
+// chunk takes a chunk and returns its name, "" where that does not matter.
+func (r *Reader) chunk(p *pngParts, name, body []byte, last string) (string, error) {
+	switch string(name) {
+	case "IHDR":
+		return "", p.size(body)
+	case "tEXt":
+		return "", p.text(body)
+	case "PLTE":
+		if p.colours > 0 || p.idats > 0 || len(body)%3 != 0 || len(body) == 0 || len(body) > 3*256 {
+			return "", bad("chunk PLTE must come once, before IDAT, with 1 to 256 colours")
+		}
+		p.colours = len(body) / 3
+		return "", nil
+	case "IDAT":
+		if p.idats > 0 && last != "IDAT" {
+			return "", bad("IDAT chunks are not in one piece")
+		}
+		r.join(p, body)
+		return "IDAT", nil
+	case "IEND":
+		return "IEND", nil
+	}
+	if name[0]&0x20 == 0 { // an upper case letter: a reader must know it
+		return "", bad("unknown chunk %q", name)
+	}
+	return "", nil
+}
+
 // join adds an IDAT chunk; only from the second on it has to copy.
-func (r *Reader) join(p *pngParts, body []byte, before int) {
-	switch before {
-	case 0:
+func (r *Reader) join(p *pngParts, body []byte) {
+	switch p.idats++; p.idats {
+	case 1:
 		p.data = body
 		return
-	case 1:
+	case 2:
 		r.data = append(r.data[:0], p.data...)
 	}
 	r.data = append(r.data, body...)

@@ -11,57 +11,59 @@ import (
 	"nightseg/edge/frame"
 )
 
-func (r *Reader) parseRLE(dst *frame.Mask, b []byte) (Header, error) {
+func (r *Reader) parseRLE(dst *frame.Mask, b []byte) error {
 	if len(b) < rleFixed+4 {
-		return Header{}, bad("cut off at byte %d", len(b))
+		return bad("cut off at byte %d", len(b))
 	}
 	if b[4] != rleVersion {
-		return Header{}, fmt.Errorf("%w %d; this program reads %d", ErrVersion, b[4], rleVersion)
+		return fmt.Errorf("%w %d; this program reads %d", ErrVersion, b[4], rleVersion)
 	}
 	w, h := int(binary.LittleEndian.Uint16(b[6:])), int(binary.LittleEndian.Uint16(b[8:]))
 	header := int(binary.LittleEndian.Uint16(b[10:]))
 	runs, packed := binary.LittleEndian.Uint32(b[12:]), binary.LittleEndian.Uint32(b[16:])
 	if need := uint64(rleFixed) + uint64(header) + uint64(packed) + 4; need != uint64(len(b)) {
-		return Header{}, bad("%d bytes; its lengths say %d", len(b), need)
+		return bad("%d bytes; its lengths say %d", len(b), need)
 	}
 	body := b[:len(b)-4]
 	switch {
 	case crc32.ChecksumIEEE(body) != binary.LittleEndian.Uint32(b[len(body):]):
-		return Header{}, bad("wrong checksum")
+		return bad("wrong checksum")
 	case b[5] != 0:
-		return Header{}, bad("byte 5 is %d, not 0", b[5])
+		return bad("byte 5 is %d, not 0", b[5])
 	case badSize(w, h):
-		return Header{}, bad("%dx%d pixels; at most %d in all", w, h, MaxPixels)
+		return bad("%dx%d pixels; at most %d in all", w, h, MaxPixels)
 	case uint64(runs) > maxRuns(w*h):
-		return Header{}, bad("%d bytes of runs for %dx%d pixels", runs, w, h)
+		return bad("%d bytes of runs for %dx%d pixels", runs, w, h)
 	}
-	head, err := r.headerOf(body[rleFixed:rleFixed+header], RLEZstd, w, h)
-	if err != nil {
-		return Header{}, err
+	if err := r.header(body[rleFixed:rleFixed+header], RLEZstd, w, h); err != nil {
+		return err
 	}
 	if err := r.unzstd(body[rleFixed+header:], int(runs)); err != nil {
-		return Header{}, err
+		return err
 	}
 	if err := checkRuns(r.data, w, h); err != nil {
-		return Header{}, err
+		return err
 	}
 	dst.Reset(w, h)
 	fillRuns(dst.Class, r.data, w)
-	return head, nil
+	return nil
 }
 
 // maxRuns is the most bytes that the runs of n pixels take: three for a pixel
 // that is not as above, and a last count.
 func maxRuns(n int) uint64 { return 3*uint64(n) + binary.MaxVarintLen32 }
 
+// zstdBlock is the most that a block of zstd holds; it takes four bytes or more.
+const zstdBlock = 1 << 17
+
 // unzstd brings the runs, which are to have n bytes, into r.data.
 func (r *Reader) unzstd(b []byte, n int) error {
-	var head zstd.Header
-	if err := head.Decode(b); err != nil {
+	r.frame = zstd.Header{}
+	if err := r.frame.Decode(b); err != nil {
 		return bad("zstd: %v", err)
 	}
-	if head.Skippable || head.HasFCS && head.FrameContentSize != uint64(n) {
-		return bad("the zstd frame has another size than the %d bytes of runs", n)
+	if f := &r.frame; f.Skippable || f.HasFCS && f.FrameContentSize != uint64(n) || n > (len(b)/4+1)*zstdBlock {
+		return bad("a zstd frame of %d bytes that does not hold %d bytes of runs", len(b), n)
 	}
 	if r.zstd == nil {
 		var err error
@@ -73,13 +75,14 @@ func (r *Reader) unzstd(b []byte, n int) error {
 	if cap(r.data) < n {
 		r.data = make([]byte, 0, n)
 	}
-	var err error
-	if r.data, err = r.zstd.DecodeAll(b, r.data[:0:n]); err != nil {
+	runs, err := r.zstd.DecodeAll(b, r.data[:0:n]) // does not grow
+	switch {
+	case err != nil:
 		return bad("zstd: %v", err)
+	case len(runs) != n:
+		return bad("zstd: %d bytes of runs, not %d", len(runs), n)
 	}
-	if len(r.data) != n {
-		return bad("zstd: %d bytes of runs, not %d", len(r.data), n)
-	}
+	r.data = r.data[:n]
 	return nil
 }
 
