@@ -123,7 +123,9 @@ func TestArchiveFaults(t *testing.T) {
 		"parent folder":     {archiveOf(t, tar.Header{Name: "../evil"}), "leads out"},
 		"hidden parent":     {archiveOf(t, tar.Header{Name: "a/../../evil"}), "leads out"},
 		"absolute":          {archiveOf(t, tar.Header{Name: "/etc/evil"}), "leads out"},
-		"link":              {archiveOf(t, tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "/etc"}), "not a regular"},
+		"link": {
+			archiveOf(t, tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "/etc"}), "not a regular",
+		},
 		"hard link": {
 			archiveOf(t, tar.Header{Name: "l", Typeflag: tar.TypeLink, Linkname: "/etc/hosts"}), "not a regular",
 		},

@@ -39,7 +39,8 @@ func (c Check) OK() bool {
 
 // String gives the figures in one line.
 func (c Check) String() string {
-	return fmt.Sprintf("%s/%s %s: logits differ by %.3g of their range (limit %.3g), masks agree on %.3f %% (limit %.3f %%)",
+	return fmt.Sprintf("%s/%s %s: logits differ by %.3g of their range (limit %.3g), "+
+		"masks agree on %.3f %% (limit %.3f %%)",
 		c.Engine, c.Provider, c.Precision, c.Relative, c.Limit.LogitsRelative, 100*c.Agreement, 100*c.Limit.MaskAgreement)
 }
 

@@ -111,14 +111,16 @@ func TestNewBundleFaults(t *testing.T) {
 		"a picture": {
 			threeClasses, network("testdata/tiny/golden/image.png"), []string{"image.png", "not an ONNX"},
 		},
-		"class numbers out":     {threeClasses, network("testdata/nets/argmax.onnx"), []string{"argmax.onnx", "not logits"}},
-		"open size":             {threeClasses, network("testdata/nets/free-size.onnx"), []string{"free-size.onnx", "open"}},
-		"label class outside":   {threeClasses, labels(outside), []string{"a.png", "class 7"}},
-		"colour labels":         {threeClasses, labels(image.NewNRGBA(image.Rect(0, 0, 1, 1))), []string{"a.png", "colour"}},
-		"nothing labelled":      {threeClasses, labels(unlabelled), []string{"no labelled pixel"}},
-		"no engine":             {threeClasses, func(_ *testing.T, o *NewOptions) { o.Engine = nil }, []string{"no engine"}},
-		"picture is no picture": {threeClasses, func(_ *testing.T, o *NewOptions) { o.Picture = "new.go" }, []string{"new.go"}},
-		"another shape":         {threeClasses, func(_ *testing.T, o *NewOptions) { o.Shape[0] = 64 }, []string{"asked for"}},
+		"class numbers out":   {threeClasses, network("testdata/nets/argmax.onnx"), []string{"argmax.onnx", "not logits"}},
+		"open size":           {threeClasses, network("testdata/nets/free-size.onnx"), []string{"free-size.onnx", "open"}},
+		"label class outside": {threeClasses, labels(outside), []string{"a.png", "class 7"}},
+		"colour labels":       {threeClasses, labels(image.NewNRGBA(image.Rect(0, 0, 1, 1))), []string{"a.png", "colour"}},
+		"nothing labelled":    {threeClasses, labels(unlabelled), []string{"no labelled pixel"}},
+		"no engine":           {threeClasses, func(_ *testing.T, o *NewOptions) { o.Engine = nil }, []string{"no engine"}},
+		"picture is no picture": {
+			threeClasses, func(_ *testing.T, o *NewOptions) { o.Picture = "new.go" }, []string{"new.go"},
+		},
+		"another shape": {threeClasses, func(_ *testing.T, o *NewOptions) { o.Shape[0] = 64 }, []string{"asked for"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := newOptions(t, c.classes)

@@ -164,8 +164,8 @@ func words(s string) []string {
 // precisions resolves what --precision says for a bundle.
 func (f *evalFlags) precisions(b *model.Bundle) ([]string, error) {
 	var out []string
-	for _, p := range words(f.Precision) {
-		p, err := b.Precision(p)
+	for _, asked := range words(f.Precision) {
+		p, err := b.Precision(asked)
 		if err != nil {
 			return nil, usage(err)
 		}

@@ -263,7 +263,7 @@ func TestTestSetsAreGuardedAndLooksLogged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	rows, err := csv.NewReader(f).ReadAll()
 	if err != nil || len(rows) != 3 || !slices.Equal(rows[0], looksHeader) {
 		t.Fatalf("log %v, %v", rows, err)

@@ -104,7 +104,7 @@ func (a *app) run(ctx context.Context, f *runFlags) (err error) {
 		s.health.Set(partBundle, err.Error())
 		return errors.Join(err, s.link.waitConnected(ctx, tellWait))
 	}
-	if err := s.build(ctx); err != nil {
+	if err := s.build(); err != nil {
 		return err
 	}
 	s.loops(ctx)
@@ -204,7 +204,7 @@ func (s *service) networks(ctx context.Context, f *runFlags) error {
 }
 
 // build makes a lane for each camera.
-func (s *service) build(ctx context.Context) error {
+func (s *service) build() error {
 	var described []cameraMeta
 	live := s.live()
 	s.tracker.File = s.settings.With(live)

@@ -300,7 +300,8 @@ func TestProviderThatIsMissing(t *testing.T) {
 
 func TestMissingLibrary(t *testing.T) {
 	_, err := Open(openBundle(t, tiny), model.Options{LibDir: t.TempDir()})
-	if err == nil || !strings.Contains(err.Error(), "libonnxruntime.so") || !strings.Contains(err.Error(), "make setup-ort") {
+	if err == nil || !strings.Contains(err.Error(), "libonnxruntime.so") ||
+		!strings.Contains(err.Error(), "make setup-ort") {
 		t.Errorf("no library: %v; want the file and the remedy", err)
 	}
 	dir := t.TempDir()
