@@ -10,7 +10,7 @@
 #   tensorflow  the TensorFlow engine against ONNX Runtime on the same bundles
 #   e2e         the built programs at work
 #   lint        gofumpt and golangci-lint
-#   train       the trainer's tests, and those of the scripts in bench
+#   train       the trainer's tests
 #   bench       the tests of the measuring scripts
 #   style       ruff and mypy
 #
@@ -114,7 +114,6 @@ part_style() {
 	scripts/setup-train.sh
 	local python=$root/.cache/venv/train/bin/python
 	(cd train && "$python" -m ruff check . && "$python" -m mypy)
-	(cd bench && "$python" -m ruff check . && "$python" -m mypy)
 	[[ -x .cache/venv/bench/bin/python ]] || bench/run.sh python_loop --help >/dev/null # for the types of its packages
 	(cd bench && "$python" -m ruff check . && "$python" -m mypy --python-executable ../.cache/venv/bench/bin/python)
 	git ls-files -z --cached --others --exclude-standard '*.py' ':!train' ':!bench' |

@@ -38,7 +38,8 @@ func newBenchCommand(a *app) *cobra.Command {
 		Long: "bench times, in rounds that take turns: decoding and fitting, the networks alone, the loop with\n" +
 			"networks that cost nothing (what is left is everything outside the networks: its processor time\n" +
 			"counts all threads of the process), and the whole loop as fast as it goes. Then the time from\n" +
-			"starting the program to its first mask at a subscriber, with and without compiled networks kept.\n\n" +
+			"starting the program to its first mask at a subscriber, with and without compiled networks kept;\n" +
+			"the files are in the page cache (bench/start.py in a checkout puts them out of it).\n\n" +
 			"SOURCE is a folder of pictures; without one it draws a synthetic drive and stores it as JPEG.\n" +
 			"Masks go to a broker in a process of its own (--broker). While other programs are at work it\n" +
 			"refuses: exit code 3, also with --check where a limit does not hold.",
