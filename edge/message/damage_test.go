@@ -290,7 +290,9 @@ func TestRLEParts(t *testing.T) {
 }
 
 func TestForeign(t *testing.T) {
-	for _, s := range []string{"", "N", "NSR", "NSRZ", "\x89PNG", "{}", "hello, this is no mask", magicPNG, "\xff\xd8\xff"} {
+	for _, s := range []string{
+		"", "N", "NSR", "NSRZ", "\x89PNG", "{}", "hello, this is no mask", magicPNG, "\xff\xd8\xff",
+	} {
 		parseErr(t, []byte(s), fmt.Sprintf("%q", s))
 	}
 	for s, want := range map[string]string{magicPNG: "png", magicRLE + "x": "nsrz", "\x89PNG": "bin", "": "bin"} {
