@@ -222,16 +222,28 @@ func (ob *observer) status(state mqtt.State, reason string) mqtt.Status {
 	}
 }
 
-// document waits for a document on a topic that ends with suffix.
-func (ob *observer) document(suffix string, into any) {
+// document waits for a document that fits, on a topic that ends with suffix.
+func document[T any](ob *observer, suffix string, fits func(*T) bool) T {
 	ob.t.Helper()
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	last := "none"
 	for {
-		m := receive(ob.t, ob.others, "a document on "+suffix)
-		if strings.HasSuffix(m.Topic, suffix) {
-			if err := json.Unmarshal(m.Payload, into); err != nil {
+		select {
+		case m := <-ob.others:
+			if !strings.HasSuffix(m.Topic, suffix) {
+				continue
+			}
+			var doc T
+			if err := json.Unmarshal(m.Payload, &doc); err != nil {
 				ob.t.Fatalf("%s: %v", m.Topic, err)
 			}
-			return
+			if fits == nil || fits(&doc) {
+				return doc
+			}
+			last = string(m.Payload)
+		case <-limit.C:
+			ob.t.Fatalf("waited %v in vain for a document on %s; the last: %s", patience, suffix, last)
 		}
 	}
 }

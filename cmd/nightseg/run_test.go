@@ -83,8 +83,7 @@ func TestRunWithoutABroker(t *testing.T) {
 	ob := observe(t, url)
 	ob.status(mqtt.Online, "")
 	ob.anyMask()
-	var st statsDocument
-	ob.document("/cam/front/stats", &st)
+	st := document[statsDocument](ob, "/cam/front/stats", nil)
 	if st.Drops["publish"] != 0 {
 		t.Errorf("drops of the loop %v", st.Drops)
 	}
@@ -126,8 +125,7 @@ func TestRunThroughAnEmptiedFolder(t *testing.T) {
 	if after.Run != before.Run {
 		t.Errorf("another run: %s, %s", before.Run, after.Run)
 	}
-	var st statsDocument
-	ob.document("/cam/front/stats", &st)
+	st := document[statsDocument](ob, "/cam/front/stats", nil)
 	if len(st.Source) == 0 {
 		t.Error("stats without the source's own counts")
 	}
@@ -162,8 +160,7 @@ func TestRunWithABadBundle(t *testing.T) {
 		if m.Flags&frame.FlagDegraded == 0 {
 			t.Errorf("flags %v", m.Flags)
 		}
-		var meta metaDocument
-		ob.document("/meta", &meta)
+		meta := document[metaDocument](ob, "/meta", nil)
 		if meta.Bundle.Name == "tiny-3" || meta.Bundle.SHA256 != m.Bundle {
 			t.Errorf("meta %+v, mask of %s", meta.Bundle, m.Bundle)
 		}
@@ -200,10 +197,7 @@ func TestRunWithBadSettings(t *testing.T) {
 		if m.Camera != "front" || m.Device != "car1" {
 			t.Errorf("mask of %s, camera %s", m.Device, m.Camera)
 		}
-		var r settings.Reported
-		for r.FileError == "" {
-			ob.document("/config/reported", &r)
-		}
+		r := document(ob, "/config/reported", func(r *settings.Reported) bool { return r.FileError != "" })
 		if r.Source != settings.FromLastGood {
 			t.Errorf("reported %+v", r)
 		}
@@ -251,23 +245,28 @@ func TestRunTakesDesiredSettings(t *testing.T) {
 	if a := send(doc); a.Result != "unchanged" {
 		t.Errorf("the same again: %+v", a)
 	}
+	var last int64
 	for text, path := range map[string]string{
 		`{"version": 4, "codek": "png"}`:             "/codek",
 		`{"version": 2, "codec": "png"}`:             "/version",
 		`{"version": 5, "reweight": {"std": 0.999}}`: "/reweight/std",
 		`{"version": 6, "relight": {"mode": "sun"}}`: "/relight/mode",
 	} {
-		if a := send(text); a.Result != "rejected" || a.InForce != 3 || len(a.Errors) == 0 || a.Errors[0].Pointer != path {
+		a := send(text)
+		last = a.Version
+		if a.Result != "rejected" || a.InForce != 3 || len(a.Errors) == 0 || a.Errors[0].Pointer != path {
 			t.Errorf("%s: %+v", text, a)
 		}
 	}
-	if m := ob.anyMask(); m.Header.Settings != 3 && m.Header.Settings != 0 {
-		t.Errorf("settings %d in force after refused ones", m.Settings)
+	for len(ob.masks) > 0 {
+		<-ob.masks
 	}
-	var r settings.Reported
-	for r.Rejected == nil {
-		ob.document("/config/reported", &r)
+	if m := ob.anyMask(); m.Settings != 3 || m.codec != message.RLEZstd {
+		t.Errorf("settings %d, codec %s in force after refused ones", m.Settings, m.codec)
 	}
+	r := document(ob, "/config/reported", func(r *settings.Reported) bool {
+		return r.Rejected != nil && r.Rejected.Version == last
+	})
 	if r.Version != 3 || r.Source != "desired" || r.Live.Codec != "rle-zstd" {
 		t.Errorf("reported %+v", r)
 	}
@@ -350,10 +349,7 @@ func TestRunTwoCameras(t *testing.T) {
 			t.Fatalf("camera folder, picture %s: another mask than where it has the engine alone", m.Name)
 		}
 	}
-	var meta metaDocument
-	for len(meta.Cameras) != 2 {
-		ob.document("/meta", &meta)
-	}
+	meta := document(ob, "/meta", func(m *metaDocument) bool { return len(m.Cameras) == 2 })
 	if meta.Cameras[0].ID != "drawn" || meta.Cameras[1].ID != "folder" {
 		t.Errorf("meta %+v", meta.Cameras)
 	}
