@@ -11,7 +11,7 @@ for dir in $(go list -f '{{.Dir}}' "${@:-./...}"); do
 	for target in $(grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$dir"/*_test.go 2>/dev/null | cut -c 6- || true); do
 		package=./${dir#"$PWD"/}
 		echo "fuzz: $package $target for ${FUZZTIME:=1m}"
-		go test -run '^$' -fuzz "^$target\$" -fuzztime "$FUZZTIME" "$package" || failed+=("$package $target")
+		go test -run '^$' -fuzz "^$target\$" -fuzztime "$FUZZTIME" -fuzzminimizetime 20x "$package" || failed+=("$package $target")
 	done
 done
 if [[ ${#failed[@]} -gt 0 ]]; then
