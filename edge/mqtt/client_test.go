@@ -63,7 +63,9 @@ func TestEveryTopic(t *testing.T) {
 			m := receive(t, ob.messages, fmt.Sprint(want))
 			if text, ok := want[m.Topic]; ok && text == string(m.Payload) {
 				delete(want, m.Topic)
-			} else if m.Topic != base+"status" {
+			} else if m.Topic != base+"status" && !m.Retained {
+				// A broker may look for retained messages after it has granted the
+				// subscription, and so send one twice.
 				t.Errorf("unexpected %s: %s", m.Topic, m.Payload)
 			}
 		}
