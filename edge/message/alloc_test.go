@@ -11,6 +11,9 @@ import (
 // TestAllocs: nothing is allocated per mask, neither to write nor to read it.
 // What Parse has to allocate for is a word that the mask before did not have.
 func TestAllocs(t *testing.T) {
+	if underRace {
+		t.Skip("allocations are counted without the race detector")
+	}
 	e, r := testEncoder(t), new(Reader)
 	masks := []*frame.Mask{street(640, 480, 1), street(640, 480, 2), noise(640, 480), street(640, 480, 3)}
 	var dst []byte
@@ -46,6 +49,9 @@ func TestAllocs(t *testing.T) {
 
 // TestAllocsName states what a recorded frame costs a reader: its name.
 func TestAllocsName(t *testing.T) {
+	if underRace {
+		t.Skip("allocations are counted without the race detector")
+	}
 	e, r := testEncoder(t), new(Reader)
 	m := street(64, 48, 1)
 	var dst []byte

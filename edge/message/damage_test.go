@@ -161,7 +161,7 @@ func TestPNGParts(t *testing.T) {
 func TestFilters(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	e := testEncoder(t)
-	for range 300 {
+	for range 100 {
 		m := randomMask(rng)
 		p := split(t, mustAppend(t, e, m, PNG))
 		raw := make([]byte, (m.W+1)*m.H)

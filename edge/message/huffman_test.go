@@ -11,7 +11,7 @@ import (
 func TestHuffman(t *testing.T) {
 	rng := rand.New(rand.NewPCG(13, 14))
 	var h huffman
-	for i := range 3000 {
+	for i := range 1500 {
 		most := []int{7, 15}[i%2]
 		freq := make([]uint32, 2+rng.IntN([]int{17, 284}[i%2]))
 		for s := range freq {

@@ -61,7 +61,7 @@ func TestRoundTrip(t *testing.T) {
 func TestRoundTripRandom(t *testing.T) {
 	e, r := testEncoder(t), new(Reader)
 	rng := rand.New(rand.NewPCG(5, 6))
-	for i := range 3000 {
+	for i := range 1200 {
 		checkTrip(t, e, r, randomMask(rng), fmt.Sprint("mask ", i))
 	}
 }
