@@ -1,3 +1,5 @@
+//go:build cgo
+
 // Command nightseg-capture reads one camera or video file with OpenCV and hands
 // the pictures to the nightseg that started it, over shared memory.
 //
