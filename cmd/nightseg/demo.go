@@ -277,7 +277,7 @@ func (d *demo) line(_ string, s statsDocument) {
 	text := fmt.Sprintf("%5.1f frames/s   capture to subscriber %4.1f ms   lost %d   %s",
 		s.FPS, p50, sum(s.Drops)+sum(s.Broker.Drops), miouText(miou))
 	if isTerminal(d.a.out) {
-		d.a.printf("\r%s ", text)
+		d.a.printf("\r%-90s", text)
 		return
 	}
 	d.a.printf("%s\n", text)

@@ -130,6 +130,6 @@ func (a *app) doctorReport(findings []finding) error {
 	if r.Failures > 0 {
 		return fail(exitFailed, "%d of %d checks failed", r.Failures, len(findings))
 	}
-	a.printf("nothing is missing; %d warnings\n", r.Warnings)
+	a.printf("nothing is missing; warnings: %d\n", r.Warnings)
 	return nil
 }

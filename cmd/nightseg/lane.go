@@ -68,13 +68,15 @@ func newLane(p laneParts, l settings.Live, b *model.Bundle) (*lane, error) {
 	return &lane{camera: p.camera, loop: loop, relight: planner, decide: decider, env: env}, nil
 }
 
-// apply brings checked live settings into force between two frames.
-func (l *lane) apply(ctx context.Context, s stageSettings) error {
+// apply brings checked live settings into force between two frames; the masks
+// tell their version from then on.
+func (l *lane) apply(ctx context.Context, s stageSettings, version int64) error {
 	return l.loop.Apply(ctx, edge.Change{
 		Networks: func() { l.told("relight", l.relight.Apply(s.relight)) },
 		Send: func() {
 			l.told("decide", l.decide.Apply(s.decide))
 			l.env.apply(s.codec)
+			l.env.version.Store(version)
 		},
 	})
 }

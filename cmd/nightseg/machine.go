@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"io/fs"
+	"math"
 	"path"
 	"runtime"
 	"runtime/metrics"
@@ -129,10 +130,11 @@ func startTicks(stat []byte) time.Duration {
 		return frame.Mono()
 	}
 	ticks, err := strconv.ParseInt(fields[startTime], 10, 64)
-	if err != nil {
+	const tick = time.Second / 100
+	if err != nil || ticks < 0 || ticks > int64(math.MaxInt64/tick) {
 		return frame.Mono()
 	}
-	return time.Duration(ticks) * (time.Second / 100)
+	return time.Duration(ticks) * tick
 }
 
 // processCPU is the processor time of this program so far, of all its threads.

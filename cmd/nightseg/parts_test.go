@@ -334,3 +334,14 @@ func TestDemo(t *testing.T) {
 		t.Errorf("contact sheet of %v", b)
 	}
 }
+
+func FuzzStartTicks(f *testing.F) {
+	f.Add([]byte("42 (a ) b) S 1 1 1 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 7 0 12345 1 1\n"))
+	f.Add([]byte(""))
+	f.Add([]byte("1 (x) " + strings.Repeat("9223372036854775807 ", 30)))
+	f.Fuzz(func(t *testing.T, stat []byte) {
+		if got := startTicks(stat); got < 0 {
+			t.Errorf("started %v before boot", -got)
+		}
+	})
+}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"nightseg/edge/mqtt"
 )
 
 // replayed runs a replay and a watch beside it at the same broker, and returns
@@ -218,6 +220,28 @@ func TestReplayRefuses(t *testing.T) {
 		if code != c.code || !strings.Contains(errOut, c.text) {
 			t.Errorf("%s: exit code %d, want %d; %q does not name %q", name, code, c.code, errOut, c.text)
 		}
+	}
+}
+
+func TestReplayInterrupted(t *testing.T) {
+	needEngine(t)
+	b := startBroker(t, "")
+	ob := observe(t, b.URL())
+	p := start(t, "replay", "synth://?seed=7&size=48x32", "--bundle", tinyBundle(t), "--rate", "max", "--broker", b.URL(),
+		"--device", "car1", "--json")
+	for range 3 {
+		ob.anyMask()
+	}
+	if code := p.stop(t); code != exitFailed || !strings.Contains(p.err.String(), "interrupted after") {
+		t.Errorf("exit code %d, %s", code, p.err.String())
+	}
+	ob.status(mqtt.Stopped, "")
+	var r replayReport
+	if err := json.Unmarshal([]byte(p.out.String()), &r); err != nil {
+		t.Fatalf("%v in %q", err, p.out.String())
+	}
+	if came := uint64(3 + len(ob.masks)); r.Frames != came || r.Frames < 3 {
+		t.Errorf("%d masks handed over, %d came", r.Frames, came)
 	}
 }
 

@@ -253,13 +253,14 @@ func (s *service) desired(ctx context.Context, b []byte) {
 	case <-ctx.Done():
 		return
 	}
+	doc, _ := settings.ParseDesired(b, s.tracker.File) // for its version; Handle tells what is wrong
 	ack := s.tracker.Handle(b, func(l settings.Live) []settings.FieldError {
 		stages, bad := stagesOf(l, s.bundle)
 		if len(bad) > 0 {
 			return bad
 		}
 		for _, lane := range s.lanes {
-			if err := lane.apply(ctx, stages); err != nil {
+			if err := lane.apply(ctx, stages, doc.Version); err != nil {
 				return []settings.FieldError{{Problem: err.Error(), Remedy: "send it again"}}
 			}
 		}
@@ -269,9 +270,6 @@ func (s *service) desired(ctx context.Context, b []byte) {
 		s.health.Clear(partLiveSettings)
 	}
 	reported := s.tracker.Reported()
-	for _, lane := range s.lanes {
-		lane.env.version.Store(reported.Version)
-	}
 	slog.Info("config/desired", "version", ack.Version, "result", ack.Result, "errors", settings.Errors(ack.Errors))
 	s.link.client.SetReported(reported.JSON())
 	if !s.link.client.Ack(ack.JSON()) {

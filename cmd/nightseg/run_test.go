@@ -229,9 +229,14 @@ func TestRunTakesDesiredSettings(t *testing.T) {
 	if a := send(doc); a.Result != "applied" || a.InForce != 3 {
 		t.Fatalf("answer %+v", a)
 	}
-	m := ob.mask("with the settings", func(s *seen) bool { return s.Settings == 3 })
-	if m.codec != message.RLEZstd || m.Relight != frame.RelightGamma {
-		t.Errorf("codec %s, relight %s", m.codec, m.Relight)
+	m := ob.mask("with the settings", func(s *seen) bool {
+		if changed := s.codec == message.RLEZstd; changed != (s.Settings == 3) {
+			t.Errorf("mask %d: codec %s with settings %d", s.Seq, s.codec, s.Settings)
+		}
+		return s.Settings == 3
+	})
+	if m.Relight != frame.RelightGamma {
+		t.Errorf("relight %s", m.Relight)
 	}
 	unknown := 0
 	for _, k := range m.mask.Class {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -184,10 +185,12 @@ type watchLine struct {
 	Document  json.RawMessage `json:"document,omitempty"`
 }
 
-// asJSON returns a payload as JSON: itself, or as a string where it is none.
+// asJSON returns a payload as JSON on one line: itself, or as a string where it
+// is none.
 func asJSON(b []byte) json.RawMessage {
-	if json.Valid(b) {
-		return b
+	var line bytes.Buffer
+	if json.Compact(&line, b) == nil {
+		return line.Bytes()
 	}
 	s, err := json.Marshal(string(b))
 	if err != nil { // cannot be: a string
