@@ -12,7 +12,7 @@
 #   lint        gofumpt and golangci-lint
 #   train       the trainer's tests
 #   bench       the tests of the measuring scripts
-#   style       ruff and mypy
+#   style       ruff and mypy; links in the docs
 #
 # Two lanes run side by side: Go, and Python with its large downloads. Logs of all
 # parts are kept in .cache/test.
@@ -95,6 +95,8 @@ part_lint() {
 part_train() {
 	need python
 	scripts/setup-train.sh
+	scripts/setup-ort.sh
+	scripts/build.sh nightseg # a test looks at its synthetic streets
 	local python=$root/.cache/venv/train/bin/python
 	(cd train && "$python" -m pytest -p no:cacheprovider -rs)
 }
@@ -110,6 +112,7 @@ part_bench() {
 }
 
 part_style() {
+	python3 scripts/check_docs.py
 	need python
 	scripts/setup-train.sh
 	local python=$root/.cache/venv/train/bin/python
@@ -117,7 +120,7 @@ part_style() {
 	[[ -x .cache/venv/bench/bin/python ]] || bench/run.sh python_loop --help >/dev/null # for the types of its packages
 	(cd bench && "$python" -m ruff check . && "$python" -m mypy --python-executable ../.cache/venv/bench/bin/python)
 	git ls-files -z --cached --others --exclude-standard '*.py' ':!train' ':!bench' |
-		xargs -0 "$python" -m ruff check --config train/pyproject.toml --extend-ignore T201,S101
+		xargs -0 "$python" -m ruff check --config train/pyproject.toml --extend-ignore S101
 }
 
 if [[ ${1:-} == --part ]]; then
@@ -174,11 +177,12 @@ if [[ ${#groups[@]} -gt 0 ]]; then
 fi
 
 python_lane() {
-	for part in train bench style; do
+	for part in train style; do
 		wanted $part && run $part quiet
 	done
-	wanted tensorflow && { echo "== tensorflow: set-up" && scripts/setup-tensorflow.sh >"$logs/setup-tensorflow.log" 2>&1; }
-	true
+	# What the parts of the end will need; what goes wrong here is told by them.
+	! wanted tensorflow || scripts/setup-tensorflow.sh >"$logs/setup-tensorflow.log" 2>&1 || true
+	! wanted bench || bench/run.sh python_loop --help >"$logs/setup-bench.log" 2>&1 || true
 }
 # A process group of its own: a shell without a terminal lets its background
 # commands ignore Ctrl-C.
@@ -192,7 +196,7 @@ for part in go nocgo capture lint; do
 	wanted $part && run $part live
 done
 wait $lane || true
-for part in tensorflow e2e; do # these time out on a busy machine: they come last and alone
+for part in tensorflow bench e2e; do # these measure time: they come last and alone
 	wanted $part && run $part live
 done
 trap - EXIT

@@ -12,7 +12,7 @@ import gi
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer
+from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402, the versions come first
 
 
 def main() -> int:
@@ -33,7 +33,8 @@ def main() -> int:
     server.get_mount_points().add_factory("/camera", factory)
     if server.attach(None) == 0:
         return 1
-    print(server.get_bound_port(), flush=True)
+    sys.stdout.write(f"{server.get_bound_port()}\n")
+    sys.stdout.flush()
     loop = GLib.MainLoop()
     GLib.io_add_watch(sys.stdin, GLib.PRIORITY_DEFAULT, GLib.IO_HUP, lambda *_: loop.quit())
     loop.run()
