@@ -176,6 +176,11 @@ if [[ ${#groups[@]} -gt 0 ]]; then
 	scripts/system.sh "${groups[@]}" || [[ $? -eq 3 ]] || exit 1
 fi
 
+# Both lanes need it, and must not both unpack it.
+if wanted go || wanted train || wanted tensorflow || wanted e2e; then
+	scripts/setup-ort.sh
+fi
+
 python_lane() {
 	for part in train style; do
 		wanted $part && run $part quiet
