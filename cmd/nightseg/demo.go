@@ -217,9 +217,13 @@ func (d *demo) score(seq uint64) error {
 	if d.scores == nil {
 		return nil
 	}
-	if d.src.LabelsFor(seq, d.labels) != nil { // they are kept for a while only
+	err := d.src.LabelsFor(seq, d.labels)
+	switch {
+	case errors.Is(err, synth.ErrNoLabels): // they are kept for a while only
 		d.late++
 		return nil
+	case err != nil:
+		return err
 	}
 	return d.scores.Add(d.labels, d.mask.Class)
 }

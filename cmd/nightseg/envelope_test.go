@@ -19,7 +19,9 @@ var _ edge.Encoder = (*envelope)(nil)
 // and that a change of the codec holds from the next mask on.
 func TestEnvelope(t *testing.T) {
 	b := &model.Bundle{SHA256: strings.Repeat("ab", 32)}
-	b.Classes = []model.Class{{ID: 0, Name: "road", Colour: [3]uint8{1, 2, 3}}, {ID: 1, Name: "car", Colour: [3]uint8{4, 5, 6}}}
+	b.Classes = []model.Class{
+		{ID: 0, Name: "road", Colour: [3]uint8{1, 2, 3}}, {ID: 1, Name: "car", Colour: [3]uint8{4, 5, 6}},
+	}
 	b.Unknown = model.Unknown{Index: frame.Unknown, Colour: [3]uint8{7, 8, 9}}
 	who := sender{fleet: "yard", device: "car7", run: "r1"}
 	if _, err := newEnvelope(b, who, "gif"); err == nil || !strings.Contains(err.Error(), "png rle-zstd") {
