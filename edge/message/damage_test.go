@@ -113,8 +113,10 @@ func TestPNGParts(t *testing.T) {
 		{"as it is", [][]byte{head, text, plte, idat, iend}, ""},
 		{"three IDAT", [][]byte{head, text, plte, half[0], half[1], half[2], iend}, ""},
 		{"header behind the pixels", [][]byte{head, plte, idat, text, iend}, ""},
-		{"other texts", [][]byte{head, chunk("tEXt", "Title\x00x"), text, chunk("tIME", make([]byte, 7)), plte, idat,
-			chunk("eXIf", ""), iend}, ""},
+		{"other texts", [][]byte{
+			head, chunk("tEXt", "Title\x00x"), text, chunk("tIME", make([]byte, 7)), plte, idat,
+			chunk("eXIf", ""), iend,
+		}, ""},
 		{"no header", [][]byte{head, plte, idat, iend}, "not a mask of ours"},
 		{"two headers", [][]byte{head, text, text, plte, idat, iend}, "two tEXt"},
 		{"no IHDR", [][]byte{text, plte, idat, iend}, "IHDR must come once, first"},
@@ -137,11 +139,17 @@ func TestPNGParts(t *testing.T) {
 		{"no zlib", [][]byte{head, text, plte, chunk("IDAT", "no zlib here"), iend}, "IDAT: "},
 		{"too few rows", [][]byte{head, text, plte, chunk("IDAT", deflated(raw[:49*39])), iend}, "row 39 of 40"},
 		{"a row more", [][]byte{head, text, plte, chunk("IDAT", deflated(append(raw, 0))), iend}, "more than 48x40"},
-		{"bytes behind zlib", [][]byte{head, text, plte, chunk("IDAT", append(data[:len(data):len(data)], 0)), iend},
-			"1 bytes behind"},
+		{
+			"bytes behind zlib",
+			[][]byte{head, text, plte, chunk("IDAT", append(data[:len(data):len(data)], 0)), iend},
+			"1 bytes behind",
+		},
 		{"filter 5", [][]byte{head, text, plte, chunk("IDAT", deflated(bad)), iend}, "filter 5"},
-		{"zlib checksum", [][]byte{head, text, plte, chunk("IDAT", append(data[:len(data)-1:len(data)-1], 1)), iend},
-			"IDAT: "},
+		{
+			"zlib checksum",
+			[][]byte{head, text, plte, chunk("IDAT", append(data[:len(data)-1:len(data)-1], 1)), iend},
+			"IDAT: ",
+		},
 	} {
 		b := append([]byte(magicPNG), bytes.Join(c.chunks, nil)...)
 		if c.says == "" {
