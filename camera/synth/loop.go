@@ -14,7 +14,8 @@ import (
 // firstFrames is how many frames of a loop must be drawn before it plays.
 const firstFrames = 4
 
-// drawNice is the niceness of the thread that draws a loop: what plays goes first.
+// drawNice is the niceness of the thread that draws a loop, once it can play: what
+// plays goes first.
 const drawNice = 10
 
 // loop is the first frames of a drive, drawn once and played to and fro. A
@@ -52,10 +53,7 @@ func newLoop(p Params, frames int, labels bool) (*loop, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel = cancel
 	l.wg.Go(func() {
-		// The thread ends with the goroutine, and its niceness with it.
-		runtime.LockOSThread()
-		// Where it is not allowed, playing is only less smooth for some seconds.
-		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, drawNice)
+		runtime.LockOSThread() // the thread ends with the goroutine, and its niceness with it
 		l.report(0, l.draw(ctx))
 	})
 	return l, nil
@@ -89,6 +87,10 @@ func (l *loop) draw(ctx context.Context) error {
 	for i := range l.frames {
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if i == firstFrames {
+			// From here on it plays. Where this is not allowed, it is only less smooth for some seconds.
+			_ = unix.Setpriority(unix.PRIO_PROCESS, 0, drawNice)
 		}
 		pix, packed := l.parts(i)
 		f := frame.Frame{Pix: pix}
