@@ -269,13 +269,16 @@ func (d *demo) await(n uint64) {
 	}
 }
 
+// shortest is the part of a second that is worth a line.
+const shortest = 0.5
+
 // line is the live line, once a second.
 func (d *demo) line(_ string, s statsDocument) {
 	d.mu.Lock()
 	p50, miou := d.recent.quantile(0.5), d.miou()
 	d.recent.reset()
 	d.mu.Unlock()
-	if d.a.json || s.Masks == 0 {
+	if d.a.json || s.Seconds < shortest || s.Masks == 0 {
 		return
 	}
 	text := fmt.Sprintf("%5.1f frames/s   capture to subscriber %4.1f ms   lost %d   %s",
