@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"image/jpeg"
 	"path/filepath"
@@ -20,6 +21,7 @@ type memoryTap struct {
 	hash     *maskHash
 	from, to int
 	n        int
+	end      func() // called after the second
 	at       [2]runtime.MemStats
 }
 
@@ -31,6 +33,7 @@ func (m *memoryTap) See(_, _ *frame.Frame, mask *frame.Mask) error {
 		runtime.ReadMemStats(&m.at[0])
 	case m.to:
 		runtime.ReadMemStats(&m.at[1])
+		m.end()
 	}
 	m.n++
 	return nil
@@ -83,17 +86,19 @@ func TestLoopAllocatesNothing(t *testing.T) {
 			if c.broker {
 				publish = outletToProcess(t)
 			}
-			tap := &memoryTap{hash: newMaskHash(), from: 60, to: 360}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			tap := &memoryTap{hash: newMaskHash(), from: 60, to: 300, end: cancel}
 			health := edge.NewHealth(nil)
 			ln, err := newLane(laneParts{
-				camera: "front", source: src, frames: 400, engine: e,
+				camera: "front", source: src, engine: e,
 				publish: publish, tap: tap, sender: sender{"test", "car1", "r"},
 				Options: edge.Options{Policy: c.policy, Health: health, CPUClock: true},
 			}, live, b)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := ln.loop.Run(t.Context()); err != nil {
+			if err := ln.loop.Run(ctx); err != nil {
 				t.Fatal(err)
 			}
 			if tap.n <= tap.to {
