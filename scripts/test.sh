@@ -4,10 +4,11 @@
 #
 #   scripts/test.sh [PART...]
 #
-#   go          all packages, with the race detector
-#   nocgo       build and tests without cgo; the pure-Go JPEG decoder
+#   go          all packages with goroutines, with the race detector
+#   nocgo       build and tests of all packages without cgo; the pure-Go JPEG decoder
 #   capture     nightseg-capture with OpenCV: video files, a real RTSP server, kills
 #   tensorflow  the TensorFlow engine against ONNX Runtime on the same bundles
+#   alone       what needs a quiet machine: allocations; and the documented readers in Python
 #   e2e         the built programs at work
 #   lint        gofumpt and golangci-lint
 #   train       the trainer's tests
@@ -38,11 +39,15 @@ part_go() {
 	scripts/setup-ort.sh
 	scripts/system.sh jpeg || [[ $? -eq 3 ]]
 	scripts/system.sh brokers || [[ $? -eq 3 ]]
-	local packages=()
-	# The capture program needs OpenCV and has a part of its own.
+	local tags packages=()
+	tags=$(jpeg_tags)
 	mapfile -t packages < <(go list ./... | grep -v /cmd/nightseg-capture)
-	go vet -tags "$(jpeg_tags)" "${packages[@]}"
-	python3 scripts/gotest.py -race -tags "$(jpeg_tags)" "${packages[@]}"
+	go vet -tags "$tags" "${packages[@]}"
+	# The race detector slows these two ten times; one has no goroutines, of the other those
+	# parts are looked at that have. Allocations are counted without it (alone).
+	mapfile -t packages < <(printf '%s\n' "${packages[@]}" | grep -v -e /camera/synth -e /edge/decide)
+	python3 scripts/gotest.py -race -skip Alloc -tags "$tags" "${packages[@]}"
+	python3 scripts/gotest.py -race -run 'Loop|Late|Close|Wait|Drawn' ./camera/synth
 }
 
 part_nocgo() {
@@ -55,6 +60,7 @@ part_capture() {
 	need capture
 	scripts/build.sh
 	python3 scripts/gotest.py ./camera/capture/... ./cmd/nightseg-capture/...
+	python3 scripts/gotest.py -tags "$(jpeg_tags)" -run 'Video|KilledCapture' ./cmd/nightseg
 }
 
 part_tensorflow() {
@@ -71,6 +77,15 @@ part_tensorflow() {
 	for bundle in model/bundles/*/; do
 		bin/nightseg-tensorflow bundle verify "${bundle%/}" --precision fp32
 	done
+}
+
+part_alone() {
+	need python
+	scripts/setup-train.sh
+	local packages=()
+	mapfile -t packages < <(go list ./... | grep -v /cmd/nightseg-capture)
+	# One package at a time.
+	python3 scripts/gotest.py -p 1 -tags "$(jpeg_tags)" -run 'Alloc|Python' "${packages[@]}"
 }
 
 part_e2e() {
@@ -128,7 +143,7 @@ if [[ ${1:-} == --part ]]; then
 	exit 0
 fi
 
-all=(go nocgo capture tensorflow e2e lint train bench style)
+all=(go nocgo capture lint train style tensorflow alone bench e2e)
 parts=("$@")
 [[ ${#parts[@]} -gt 0 ]] || parts=("${all[@]}")
 for part in "${parts[@]}"; do
@@ -170,14 +185,14 @@ verdict() {
 groups=()
 wanted go && groups+=(python jpeg brokers)
 wanted capture && groups+=(capture)
-{ wanted tensorflow || wanted train || wanted bench || wanted style; } && groups+=(python)
+{ wanted tensorflow || wanted train || wanted alone || wanted bench || wanted style; } && groups+=(python)
 wanted e2e && groups+=(jpeg brokers)
 if [[ ${#groups[@]} -gt 0 ]]; then
 	scripts/system.sh "${groups[@]}" || [[ $? -eq 3 ]] || exit 1
 fi
 
 # Both lanes need it, and must not both unpack it.
-if wanted go || wanted train || wanted tensorflow || wanted e2e; then
+if wanted go || wanted train || wanted tensorflow || wanted alone || wanted e2e; then
 	scripts/setup-ort.sh
 fi
 
@@ -201,7 +216,7 @@ for part in go nocgo capture lint; do
 	wanted $part && run $part live
 done
 wait $lane || true
-for part in tensorflow bench e2e; do # these measure time: they come last and alone
+for part in tensorflow alone bench e2e; do # these measure: they come last, one after the other
 	wanted $part && run $part live
 done
 trap - EXIT
