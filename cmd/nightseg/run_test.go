@@ -52,6 +52,7 @@ func TestRunThroughALostBroker(t *testing.T) {
 			first := ob.status(mqtt.Online, "")
 			before := ob.anyMask()
 			kill()
+			<-time.After(time.Second) // the outage: thirty frames that find no broker
 			restart()
 			again := observe(t, url)
 			after := again.anyMask()
