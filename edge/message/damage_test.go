@@ -203,9 +203,8 @@ func runsMessage(t testing.TB, w, h int, runs []byte) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := frame.Mask{W: w, H: h, Meta: testMeta(w, h)}
 	head := appendHeader(nil, &Header{
-		Meta: m.Meta, Schema: Schema, Codec: RLEZstd, Fleet: "f", Device: "d", W: w, H: h,
+		Meta: testMeta(w, h), Schema: Schema, Codec: RLEZstd, Fleet: "f", Device: "d", W: w, H: h,
 	})
 	packed := z.EncodeAll(runs, nil)
 	return rle(rleHead(w, h, len(head), len(runs), len(packed)), head, packed)
