@@ -143,7 +143,7 @@ if [[ ${1:-} == --part ]]; then
 	exit 0
 fi
 
-all=(go nocgo capture lint train style tensorflow alone bench e2e)
+all=(capture go nocgo lint train style tensorflow alone bench e2e)
 parts=("$@")
 [[ ${#parts[@]} -gt 0 ]] || parts=("${all[@]}")
 for part in "${parts[@]}"; do
@@ -212,7 +212,8 @@ lane=$!
 set +m
 trap 'kill -- -$lane 2>/dev/null || true' EXIT
 
-for part in go nocgo capture lint; do
+# The capture program first: tests of the other parts start it.
+for part in capture go nocgo lint; do
 	wanted $part && run $part live
 done
 wait $lane || true
