@@ -27,7 +27,7 @@ for tool in "$@"; do
 	echo "setup-tools: building $module into .cache/bin ($about)"
 	log=$(mktemp)
 	# Outside of the module: the tools have their own dependencies. The log is shown when it fails.
-	if ! (cd / && GOFLAGS= GOBIN=$bin go install "$module" >"$log" 2>&1); then
+	if ! (cd / && GOFLAGS='' GOBIN=$bin go install "$module" >"$log" 2>&1); then
 		grep -v '^go: downloading' "$log" >&2 || true
 		rm -f "$log"
 		echo "setup-tools: $module could not be built" >&2

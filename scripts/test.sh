@@ -28,7 +28,7 @@ skip=77 # exit code of a part that cannot run here
 need() {
 	local code=0
 	scripts/system.sh "$@" || code=$?
-	[[ $code -ne 3 ]] || exit $skip
+	[[ $code -ne 3 ]] || exit "$skip"
 	[[ $code -eq 0 ]] || exit 1
 }
 
