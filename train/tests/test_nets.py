@@ -10,7 +10,7 @@ import torch
 
 from nightseg_train import teacher
 from nightseg_train.nets.ddrnet import TINY, WIDTHS, DDRNet
-from nightseg_train.nets.espnetv2 import ESPNetv2
+from nightseg_train.nets.espnetv2 import ESPNetv2, pool_matrix
 from nightseg_train.nets.relight import Enlarge, Relight
 
 
@@ -73,3 +73,9 @@ def test_enlarge_is_a_half_pixel_resize() -> None:
         got = Enlarge()(x)
     expected = torch.nn.functional.interpolate(x, scale_factor=8, mode="bilinear", align_corners=False)
     assert torch.allclose(got[:, :, 8:-8, 8:-8], expected[:, :, 8:-8, 8:-8], atol=1e-5)
+
+
+@pytest.mark.parametrize(("n", "m"), [(90, 60), (45, 30), (60, 6), (7, 5), (4, 4)])
+def test_pool_matrix_is_the_adaptive_pool(n: int, m: int) -> None:
+    x = torch.randn(1, 2, n)
+    torch.testing.assert_close(x @ pool_matrix(n, m).T, torch.nn.functional.adaptive_avg_pool1d(x, m))

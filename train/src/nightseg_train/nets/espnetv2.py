@@ -186,6 +186,26 @@ class Shuffle(nn.Module):
         return x.view(n, self.groups, c // self.groups, h, w).transpose(1, 2).reshape(n, c, h, w)
 
 
+def adaptive_pool(x: Tensor, to: tuple[int, int]) -> Tensor:
+    """Return the adaptive average pool of x; in an export as two products with fixed matrices.
+
+    ONNX has no adaptive pool of a size that is no factor of the input's.
+    """
+    if not torch.onnx.is_in_onnx_export():
+        return F.adaptive_avg_pool2d(x, to)
+    rows, columns = (pool_matrix(int(n), m) for n, m in zip(x.shape[2:], to, strict=True))
+    return torch.matmul(torch.matmul(rows, x), columns.T)
+
+
+def pool_matrix(n: int, m: int) -> Tensor:
+    """Return the m x n matrix that takes n values to the m means of an adaptive average pool."""
+    weights = torch.zeros(m, n)
+    for i in range(m):
+        first, end = i * n // m, -(-(i + 1) * n // m)
+        weights[i, first:end] = 1 / (end - first)
+    return weights
+
+
 class PyramidPool(nn.Module):
     """Efficient pyramid pooling: depth-wise filters at five scales, merged."""
 
@@ -213,11 +233,11 @@ class PyramidPool(nn.Module):
         for scale, stage in zip(self.SCALES, self.stages, strict=True):
             to = (max(math.ceil(size[0] * scale), 5), max(math.ceil(size[1] * scale), 5))
             if scale < 1:
-                y = stage(F.adaptive_avg_pool2d(x, to))
+                y = stage(adaptive_pool(x, to))
                 y = F.interpolate(y, size, mode="bilinear", align_corners=True)
             elif scale > 1:
                 y = stage(F.interpolate(x, to, mode="bilinear", align_corners=True))
-                y = F.adaptive_avg_pool2d(y, size)
+                y = adaptive_pool(y, size)
             else:
                 y = stage(x)
             parts.append(y)
