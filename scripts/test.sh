@@ -116,14 +116,20 @@ part_train() {
 	(cd train && "$python" -m pytest -p no:cacheprovider -rs)
 }
 
-part_bench() {
-	need python
-	bench/run.sh python_loop --help >/dev/null # makes its environment
-	local python=$root/.cache/venv/bench/bin/python
+# setup_bench makes the environment of the measuring scripts, with what their
+# tests and types need beside.
+setup_bench() {
+	local python=.cache/venv/bench/bin/python
+	bench/run.sh python_loop --help >/dev/null # makes it
 	"$python" -c 'import pytest' 2>/dev/null ||
 		"$python" -m pip install --quiet --disable-pip-version-check --cache-dir .cache/pip \
 			"$(grep '^pytest==' train/requirements-dev.txt)"
-	(cd bench && "$python" -m pytest -p no:cacheprovider -rs)
+}
+
+part_bench() {
+	need python
+	setup_bench
+	(cd bench && ../.cache/venv/bench/bin/python -m pytest -p no:cacheprovider -rs)
 }
 
 part_style() {
@@ -132,7 +138,7 @@ part_style() {
 	scripts/setup-train.sh
 	local python=$root/.cache/venv/train/bin/python
 	(cd train && "$python" -m ruff check . && "$python" -m mypy)
-	[[ -x .cache/venv/bench/bin/python ]] || bench/run.sh python_loop --help >/dev/null # for the types of its packages
+	setup_bench # for the types of its packages
 	(cd bench && "$python" -m ruff check . && "$python" -m mypy --python-executable ../.cache/venv/bench/bin/python)
 	git ls-files -z --cached --others --exclude-standard '*.py' ':!train' ':!bench' |
 		xargs -0 "$python" -m ruff check --config train/pyproject.toml --extend-ignore S101
@@ -202,7 +208,7 @@ python_lane() {
 	done
 	# What the parts of the end will need; what goes wrong here is told by them.
 	! wanted tensorflow || scripts/setup-tensorflow.sh >"$logs/setup-tensorflow.log" 2>&1 || true
-	! wanted bench || bench/run.sh python_loop --help >"$logs/setup-bench.log" 2>&1 || true
+	! wanted bench || setup_bench >"$logs/setup-bench.log" 2>&1 || true
 }
 # A process group of its own: a shell without a terminal lets its background
 # commands ignore Ctrl-C.
