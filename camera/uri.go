@@ -11,6 +11,7 @@ import (
 
 	"nightseg/camera/capture"
 	"nightseg/camera/capture/ring"
+	"nightseg/camera/synth"
 )
 
 // The kinds of a source that no capture process is needed for, beside those of
@@ -197,33 +198,9 @@ func example(scheme string) string {
 
 // nearestScheme returns the known scheme that takes the fewest edits.
 func nearestScheme(word string) string {
-	word = word[:min(len(word), 32)]
-	best, least := "", 0
-	for _, s := range schemes {
-		if d := edits(word, s.name); best == "" || d < least {
-			best, least = s.name, d
-		}
+	names := make([]string, len(schemes))
+	for i, s := range schemes {
+		names[i] = s.name
 	}
-	return best
-}
-
-// edits counts the bytes to insert, remove or replace between two words.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		corner := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := corner
-			if a[i] != b[j] {
-				change++
-			}
-			corner = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return synth.Nearest(word, names)
 }

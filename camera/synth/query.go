@@ -90,7 +90,7 @@ func (o *SourceOptions) set(key, v string) (err error) {
 		o.Speed, err = positive(key, v, MaxSpeed)
 	default:
 		return fmt.Errorf("%q is not a parameter: did you mean %s? (known: %s)",
-			key, nearest(key, queryKeys), strings.Join(queryKeys, ", "))
+			key, Nearest(key, queryKeys), strings.Join(queryKeys, ", "))
 	}
 	return err
 }
@@ -108,12 +108,12 @@ func choice(key, v string, names []string) (string, error) {
 		return v, nil
 	}
 	return "", fmt.Errorf("%s: %q is not one of %s: did you mean %s?", key, v,
-		strings.Join(names, ", "), nearest(v, names))
+		strings.Join(names, ", "), Nearest(v, names))
 }
 
-// nearest returns the name that takes the fewest edits to become; of equal ones
-// the first.
-func nearest(word string, names []string) string {
+// Nearest returns the name that takes the fewest edits to become, for a message
+// that names what was meant; of equal ones the first.
+func Nearest(word string, names []string) string {
 	word = word[:min(len(word), 32)]
 	best, least := "", 0
 	for _, n := range names {
