@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from nightseg_train import teacher
+from nightseg_train import scoring, teacher
+from nightseg_train.nets import lite
 from nightseg_train.nets.ddrnet import TINY, WIDTHS, DDRNet
 from nightseg_train.nets.espnetv2 import ESPNetv2, pool_matrix
 from nightseg_train.nets.relight import Enlarge, Relight
@@ -54,6 +55,42 @@ def test_ddrnet_learns_through_every_parameter() -> None:
     (logits.square().mean() + aux.square().mean()).backward()  # type: ignore[no-untyped-call]
     idle = [n for n, p in net.named_parameters() if p.grad is None or not bool(p.grad.abs().sum() > 0)]
     assert idle == []
+
+
+def test_lite_gives_logits_at_an_eighth_and_learns_through_every_parameter() -> None:
+    net = lite.LiteSeg(11, 32, 16)
+    logits, aux = net.both(torch.randn(2, 3, 64, 96))
+    assert (logits.shape, aux.shape) == ((2, 11, 8, 12), (2, 11, 4, 6))
+    (logits.square().mean() + aux.square().mean()).backward()  # type: ignore[no-untyped-call]
+    idle = [n for n, p in net.named_parameters() if p.grad is None or not bool(p.grad.abs().sum() > 0)]
+    assert idle == []
+
+
+def test_lite_starts_from_the_published_weights_and_their_normalisation() -> None:
+    published = lite.imagenet()
+    encoder = lite.Encoder().eval()
+    lite.start_from(encoder, published)
+    pixels = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        got = encoder.stem[:2](scoring.normalise(pixels))
+        theirs = (255 * pixels - 127) / 128
+        raw = torch.nn.functional.conv2d(theirs, published["_conv_stem.weight"], stride=2, padding=1)
+        mean, var = published["_bn0.running_mean"], published["_bn0.running_var"]
+        norm = torch.nn.functional.batch_norm(
+            raw, mean, var, published["_bn0.weight"], published["_bn0.bias"], eps=1e-3
+        )
+    assert torch.allclose(got[:, :, 1:, 1:], norm[:, :, 1:, 1:], atol=1e-4)
+    last = encoder.state_dict()["stages.6.0.project.0.weight"]
+    assert torch.equal(last, published["_blocks.15._project_conv.weight"])
+
+
+def test_lite_names_the_weight_that_does_not_fit() -> None:
+    published = lite.imagenet()
+    with pytest.raises(ValueError, match=r"_blocks\.99"):
+        lite.start_from(lite.Encoder(), published | {"_blocks.99._bn0.weight": torch.zeros(1)})
+    del published["_blocks.3._project_conv.weight"]
+    with pytest.raises(ValueError, match=r"stages\.2\.0\.project\.0\.weight"):
+        lite.start_from(lite.Encoder(), published)
 
 
 def test_relight_starts_as_the_identity_and_stays_within_one() -> None:

@@ -37,28 +37,29 @@ class Teacher:
 class Student:
     """Joint training of the relight net and the segmentation net.
 
-    From step rare_from on the rare classes get more of it: a share rare_windows of the labelled windows is put around
-    a pixel of a class whose share of the labels is below rare_share, and pixels whose own class has a probability
-    above easy no longer count in the cross-entropy.
+    segment names the segmentation net (see student.SEGMENT); lite0 starts from ImageNet weights, which learn at
+    encoder_rate of the rate. From step rare_from on the rare classes get more of it: a share rare_windows of the
+    labelled windows is put around a pixel of a class whose share of the labels is below rare_share, and pixels whose
+    own class has a probability above easy no longer count in the cross-entropy.
     """
 
-    segment: str = "ddrnet"
-    width: int = 32
+    segment: str = "lite0"
     relight_width: int = 16
     steps: int = 4500
-    labelled: int = 8
-    synth: int = 4
-    day: int = 6
-    real_night: int = 6
-    small_steps: int = 1300
+    labelled: int = 6
+    synth: int = 2
+    day: int = 4
+    real_night: int = 4
+    small_steps: int = 900
     small_crop: tuple[int, int] = (256, 352)
     crop: tuple[int, int] = (320, 448)
     zoom: tuple[float, float] = (0.75, 1.6)
     rate: float = 1e-3
+    encoder_rate: float = 0.4
     warm_up: int = 100
     weight_decay: float = 1e-2
     ema: float = 0.998
-    minutes: float = 60.0
+    minutes: float = 85.0
     clip: float = 5.0
     light_labelled: float = 0.05
     light_unlabelled: float = 0.05
@@ -70,7 +71,7 @@ class Student:
     paste: float = 0.5
     aux: float = 0.4
     label_std: float = 0.05
-    rare_from: int = 900
+    rare_from: int = 600
     rare_share: float = 0.03
     rare_windows: float = 0.5
     easy: float = 0.9

@@ -25,11 +25,14 @@ from nightseg_train import augment, checkpoint, data, losses, pools, pseudo, sco
 from nightseg_train.classes import NAMES
 from nightseg_train.config import Config, Student
 from nightseg_train.nets.ddrnet import WIDTHS, DDRNet
+from nightseg_train.nets.lite import LiteSeg, imagenet, start_from
 from nightseg_train.nets.relight import Relight
 from nightseg_train.pools import Cut, Pool
 
 log = logging.getLogger(__name__)
 THINGS = (2, 6, 7, 8, 9, 10)  # pasted into night pictures: pole, signsymbol, fence, car, pedestrian, bicyclist
+LITE = "lite0"
+SEGMENT = (LITE, *WIDTHS)
 TIMES = ("day", "dusk", "night")
 FIELDS = ("step", "loss", "labelled", "distil", "night", "light", "rate", "seconds", "day_val", "night_dev")
 
@@ -40,10 +43,10 @@ class Nets(nn.Module):
     def __init__(self, s: Student, classes: int) -> None:
         """Make both with random weights; the relight net starts as the identity."""
         super().__init__()
-        if s.segment not in WIDTHS:
-            raise ValueError(f"student.segment: {s.segment!r} is not one of {', '.join(sorted(WIDTHS))}")
+        if s.segment not in SEGMENT:
+            raise ValueError(f"student.segment: {s.segment!r} is not one of {', '.join(SEGMENT)}")
         self.relight = Relight(s.relight_width)
-        self.segment = DDRNet(classes, WIDTHS[s.segment])
+        self.segment: DDRNet | LiteSeg = LiteSeg(classes) if s.segment == LITE else DDRNet(classes, WIDTHS[s.segment])
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits of the relit picture."""
@@ -202,6 +205,18 @@ def predictor(nets: Nets, relight: bool = True) -> scoring.Predict:
     return predict
 
 
+def _groups(nets: Nets, s: Student) -> list[dict[str, object]]:
+    """Return the parameters by rate (scale: share of the rate) and decay; the last group has the full rate."""
+    pretrained = list(nets.segment.encoder.parameters()) if isinstance(nets.segment, LiteSeg) else []
+    known = {id(p) for p in pretrained}
+    fresh = [p for p in nets.parameters() if id(p) not in known]
+    groups: list[dict[str, object]] = []
+    for params, scale in ((pretrained, s.encoder_rate), (fresh, 1.0)):
+        groups.append({"params": [p for p in params if p.ndim <= 1], "scale": scale, "weight_decay": 0.0})
+        groups.append({"params": [p for p in params if p.ndim > 1], "scale": scale})
+    return [g for g in groups if g["params"]]
+
+
 class Run:
     """The state of a training: what a checkpoint holds."""
 
@@ -210,14 +225,13 @@ class Run:
         s = config.student
         torch.manual_seed(config.seed)
         self.nets = Nets(s, len(NAMES)).to(memory_format=torch.channels_last).train()
-        decay = [p for p in self.nets.parameters() if p.ndim > 1]
-        plain = [p for p in self.nets.parameters() if p.ndim <= 1]
-        groups: list[dict[str, object]] = [{"params": decay}, {"params": plain, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, s.rate, weight_decay=s.weight_decay)
-        self.average = checkpoint.Average(self.nets, s.ema)
+        self.optimiser = torch.optim.AdamW(_groups(self.nets, s), s.rate, weight_decay=s.weight_decay)
         self.step, self.seconds, self.best = 0, 0.0, -1.0
         self.path = work / "student.resume.pt"
         state = checkpoint.load(self.path)
+        if state is None and isinstance(self.nets.segment, LiteSeg):
+            start_from(self.nets.segment.encoder, imagenet())
+        self.average = checkpoint.Average(self.nets, s.ema)
         if state is not None:
             self.nets.load_state_dict(state["net"])  # type: ignore[arg-type]
             self.optimiser.load_state_dict(state["optimiser"])  # type: ignore[arg-type]
@@ -245,7 +259,7 @@ class Run:
             FloatingPointError: the loss is not finite.
         """
         for group in self.optimiser.param_groups:
-            group["lr"] = s.rate * factor
+            group["lr"] = s.rate * factor * group["scale"]
         parts = terms(self.nets, b, s, weight)
         loss = parts.total()
         self.optimiser.zero_grad(set_to_none=True)
@@ -291,7 +305,7 @@ def train(config: Config, root: Path) -> Path:
             values |= _score(run, s, validation, work, p.shares)
             run.seconds = time.monotonic() - began
         if run.step % 10 == 0 or "day_val" in values:
-            rate = run.optimiser.param_groups[0]["lr"]
+            rate = run.optimiser.param_groups[-1]["lr"]
             row = dict.fromkeys(FIELDS, "") | values | {"step": run.step, "rate": rate, "seconds": run.seconds}
             rows.row(**row)
         if time.monotonic() - saved > 60 * s.save_minutes or progress >= 1:

@@ -19,10 +19,11 @@ from nightseg_train.classes import NAMES
 from nightseg_train.graphs import Calibration
 from nightseg_train.nets.ddrnet import WIDTHS, DDRNet
 from nightseg_train.nets.espnetv2 import ESPNetv2
+from nightseg_train.nets.lite import LiteSeg
 from nightseg_train.nets.relight import Relight
 
 BUSY = 0.5  # runnable processes beside this one above which a time would mean nothing
-REFERENCE = "ddrnet"
+REFERENCE = "lite0"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Row:
 def candidates() -> dict[str, nn.Module]:
     """Return the nets that were weighed against each other."""
     nets: dict[str, nn.Module] = {name: DDRNet(len(NAMES), w) for name, w in WIDTHS.items()}
+    nets["lite0"] = LiteSeg(len(NAMES))
     nets |= {f"espnetv2 s={s:g}": ESPNetv2(s, len(NAMES)) for s in (1.0, 2.0)}
     nets |= {f"relight {w}": graphs.RelightGraph(_awake(Relight(w))) for w in (8, 16)}
     return nets
@@ -97,7 +99,7 @@ def measure(provider: str, threads: int, rounds: int) -> list[Row]:
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown table; shares are of the int8 time of the net that ships."""
     reference = next(r.int8 for r in rows if r.name == REFERENCE)
-    out = ["| net | parameters, M | fp32, ms | int8, ms | int8, % of ddrnet |", "|---|---|---|---|---|"]
+    out = [f"| net | parameters, M | fp32, ms | int8, ms | int8, % of {REFERENCE} |", "|---|---|---|---|---|"]
     for r in rows:
         share = 100 * r.int8 / reference
         out.append(f"| {r.name} | {r.parameters:.2f} | {r.fp32:.1f} | {r.int8:.1f} | {share:.0f} |")
