@@ -33,13 +33,13 @@ CARD = {
     "research and demonstration. Not for decisions that safety hangs on.",
     "data": "Labels: CamVid day (CC BY-NC 4.0) and synthetic drives of this project. Without labels: CamVid and "
     "MSRS/MFNet frames by day and by night, and two public night clips. Teacher: ESPNetv2 with Cityscapes-trained "
-    "weights. No frame of day_test, dusk_test or night_coarse was used for training, calibration or choice.",
+    "weights. The segmentation net started from the ImageNet weights of EfficientNet-Lite0. No frame of day_test, dusk_test or night_coarse was used for training, calibration or choice.",
     "limits": "480 x 640 input. Left-hand traffic of one English town and a campus in Tokyo; fence and bicyclist are "
     "seldom seen by night; no rain, snow or fog was trained on. Confidence is not calibrated.",
 }
 LICENCE = (
     "research use only: trained on CamVid (CC BY-NC 4.0) and MSRS/MFNet frames (no data licence stated), "
-    "with a teacher that was trained on Cityscapes"
+    "from weights trained on ImageNet (Apache-2.0), with a teacher that was trained on Cityscapes"
 )
 
 
