@@ -22,7 +22,7 @@ from nightseg_train.nets.espnetv2 import ESPNetv2
 from nightseg_train.nets.lite import LiteSeg
 from nightseg_train.nets.relight import Relight
 
-BUSY = 0.5  # runnable processes beside this one above which a time would mean nothing
+BUSY = 0.2  # cores that others keep busy above which a time would mean nothing
 REFERENCE = "lite0"
 
 
@@ -67,15 +67,28 @@ def _write(name: str, net: nn.Module, folder: Path) -> list[tuple[str, Path, dic
     return [("fp32", whole, {port.source: values}), ("int8", small, {port.source: values})]
 
 
+def busy_cores(seconds: float = 1.0) -> float:
+    """Return how many cores were busy while this process slept (Linux: /proc/stat)."""
+
+    def ticks() -> int:
+        line = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0]
+        user, nice, system, _idle, _wait, irq, soft, steal = map(int, line.split()[1:9])
+        return user + nice + system + irq + soft + steal
+
+    before = ticks()
+    time.sleep(seconds)
+    return (ticks() - before) / os.sysconf("SC_CLK_TCK") / seconds
+
+
 def measure(provider: str, threads: int, rounds: int) -> list[Row]:
     """Time all candidates, one run of each in turn, so that a slow moment falls on all.
 
     Raises:
         ValueError: the machine is busy with something else.
     """
-    load = os.getloadavg()[0]
-    if load > BUSY:
-        raise ValueError(f"time-nets: the load is {load:.2f}; times taken now would mean nothing")
+    cores = busy_cores()
+    if cores > BUSY:
+        raise ValueError(f"time-nets: other programs keep {cores:.2f} cores busy; times taken now would mean nothing")
     torch.manual_seed(0)
     nets = candidates()
     opened: dict[tuple[str, str], tuple[ort.InferenceSession, dict[str, graphs.Values], list[float]]] = {}
