@@ -1,4 +1,4 @@
-"""Losses against closed forms."""
+"""Light, labelled and distillation losses against closed forms."""
 
 from __future__ import annotations
 
@@ -7,8 +7,27 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from nightseg_train import losses
+
+# Shares of the 19 Cityscapes classes in the training labels, and their weights at three spreads.
+CITYSCAPES = (
+    (0.36869696, 0.90414, 0.80828, 0.69324), (0.06084986, 0.95424, 0.90849, 0.85358),
+    (0.22824049, 0.91748, 0.83495, 0.73592), (0.00655399, 1.01622, 1.03244, 1.05190),
+    (0.00877272, 1.00811, 1.01622, 1.02595), (0.01227341, 0.99877, 0.99754, 0.99606),
+    (0.00207795, 1.04817, 1.09633, 1.15413), (0.00551270, 1.02103, 1.04206, 1.06729),
+    (0.15928651, 0.92748, 0.85496, 0.76793), (0.01157818, 1.00039, 1.00078, 1.00125),
+    (0.04018982, 0.96578, 0.93156, 0.89049), (0.01218957, 0.99896, 0.99792, 0.99667),
+    (0.00135122, 1.06013, 1.12027, 1.19243), (0.06994545, 0.95037, 0.90074, 0.84118),
+    (0.00267456, 1.04115, 1.08229, 1.13166), (0.00235192, 1.04472, 1.08944, 1.14311),
+    (0.00232904, 1.04499, 1.08999, 1.14398), (0.00098658, 1.06888, 1.13776, 1.22042),
+    (0.00413907, 1.02900, 1.05800, 1.09280),
+)  # fmt: skip
+
+
+def doubles(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed), requires_grad=True)
 
 
 def test_total_variation_of_a_unit_ramp_is_two() -> None:
@@ -50,6 +69,34 @@ def test_class_weights_have_mean_one_and_the_std_asked_for() -> None:
     assert w.tolist() == pytest.approx([(v - mean) / sd * 0.05 + 1 for v in raw])
     assert float(w.std(unbiased=True)) == pytest.approx(0.05)
     assert losses.class_weights([0.25] * 4, 0.3).tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("column", "std"), [(1, 0.05), (2, 0.10), (3, 0.16)])
+def test_class_weights_of_cityscapes(column: int, std: float) -> None:
+    w = losses.class_weights([row[0] for row in CITYSCAPES], std)
+    assert w.tolist() == pytest.approx([row[column] for row in CITYSCAPES], abs=5.1e-6)
+
+
+def test_weights_may_move_into_the_classifier() -> None:
+    g = torch.Generator().manual_seed(5)
+    w = losses.class_weights([row[0] for row in CITYSCAPES], 0.16)
+    x = torch.randn(1, 8, 9, 12, dtype=torch.float64, generator=g)
+    kernel = torch.randn(19, 8, 1, 1, dtype=torch.float64, generator=g)
+    bias = torch.randn(19, dtype=torch.float64, generator=g)
+    after = F.conv2d(x, kernel, bias) * w.view(1, -1, 1, 1)
+    within = F.conv2d(x, kernel * w.view(-1, 1, 1, 1), bias * w)
+    assert torch.equal(after.argmax(1), within.argmax(1))
+    up = [F.interpolate(v, (33, 45), mode="bilinear", align_corners=True).argmax(1) for v in (after, within)]
+    assert torch.equal(*up)
+
+
+def test_gradients_of_the_light_losses() -> None:
+    r, x = doubles(1, 2, 4, 4), doubles(1, 2, 4, 4, seed=1).detach()
+    e = torch.tensor(-0.3, dtype=torch.float64)
+    assert torch.autograd.gradcheck(losses.total_variation, (r,))
+    # a small residual: where 1 - SSIM leaves 0..2 the loss has a kink
+    assert torch.autograd.gradcheck(lambda v: losses.ssim_loss(x + 0.1 * v, x), (r,))
+    assert torch.autograd.gradcheck(lambda v: losses.exposure_loss(x + v, e, 2), (r,))
 
 
 def test_class_weights_refuse_what_makes_no_sense() -> None:

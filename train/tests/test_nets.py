@@ -11,8 +11,9 @@ import torch
 from nightseg_train import scoring, teacher
 from nightseg_train.nets import lite
 from nightseg_train.nets.ddrnet import TINY, WIDTHS, DDRNet
-from nightseg_train.nets.espnetv2 import ESPNetv2, pool_matrix
+from nightseg_train.nets.espnetv2 import ESPNetv2
 from nightseg_train.nets.relight import Enlarge, Relight
+from nightseg_train.nets.resize import pool_matrix
 
 
 @pytest.mark.parametrize("s", [1.0, 2.0])

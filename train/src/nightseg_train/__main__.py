@@ -6,15 +6,16 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from nightseg_train import config as settings
-from nightseg_train import data, export, losses, metrics, runtime, scoring, student, teacher, timing
+from nightseg_train import data, export, fit, losses, metrics, runtime, scoring, student, submit, teacher, timing
 from nightseg_train.classes import NAMES
+from nightseg_train.data import check, shares
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = """examples:
@@ -22,6 +23,10 @@ EXAMPLES = """examples:
   python -m nightseg_train export --checkpoint .cache/train/street-11/student.best.pt --quick
   python -m nightseg_train eval --bundle model/bundles/street-11 --set day_val
   python -m nightseg_train time-nets
+  python -m nightseg_train fit --config train/configs/dannet-synth.yaml
+  python -m nightseg_train check --set camvid --root ../shared/data/camvid_dusk
+  python -m nightseg_train weights --labels ../shared/data/camvid_dusk/day_train/labels
+  python -m nightseg_train submit --predictions masks --out dark-zurich.zip
 """
 # Sets to choose on. The test sets are for `nightseg eval --look`, which logs each look.
 SETS = {"day_val": "data/camvid_dusk/day_val", "night_dev": "data/msrs_night/night_dev"}
@@ -32,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     torch.set_num_threads(args.threads)
-    commands = {
+    commands: dict[str, Callable[[argparse.Namespace], int | None]] = {
         "train-first": _train_first,
         "train-teacher": _train_teacher,
         "train-student": _train_student,
@@ -40,13 +45,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         "eval": _eval,
         "eval-espnet": _eval_espnet,
         "time-nets": _time_nets,
+        "fit": fit.run,
+        "check": check.run,
+        "weights": shares.run,
+        "submit": submit.run,
     }
     try:
-        commands[args.command](args)
+        return commands[args.command](args) or 0
     except (OSError, ValueError, FloatingPointError) as fault:
         logging.getLogger(__name__).error("%s", fault)
         return 1
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,6 +91,10 @@ def _parser() -> argparse.ArgumentParser:
     four = sub.add_parser("time-nets", help="time the candidate networks in float and int8, interleaved")
     four.add_argument("--provider", choices=sorted(runtime.PROVIDERS), default="openvino")
     four.add_argument("--rounds", type=int, default=40)
+    fit.add_arguments(sub.add_parser("fit", help="train a method by a settings file; goes on where it stopped"))
+    check.add_arguments(sub.add_parser("check", help="check a data set: missing, broken or wrongly labelled files"))
+    shares.add_arguments(sub.add_parser("weights", help="class shares and class weights of a folder of labels"))
+    submit.add_arguments(sub.add_parser("submit", help="pack predictions for the Dark Zurich test server"))
     return parser
 
 
@@ -112,8 +124,8 @@ def _export(args: argparse.Namespace) -> None:
 
 def _eval(args: argparse.Namespace) -> None:
     net = runtime.Networks(args.bundle, args.precision, args.provider, args.threads)
-    shares = json.loads((args.bundle / "bundle.json").read_text(encoding="utf-8"))["class_shares"]
-    offset = np.log(losses.class_weights(shares, args.std).numpy())
+    class_shares = json.loads((args.bundle / "bundle.json").read_text(encoding="utf-8"))["class_shares"]
+    offset = np.log(losses.class_weights(class_shares, args.std).numpy())
     items = data.list_camvid(args.shared / SETS[args.set])
     _emit(scoring.as_dict(scoring.score_items(net.predictor(not args.no_relight), items, len(NAMES), offset)))
 

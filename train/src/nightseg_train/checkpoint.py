@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -88,3 +89,39 @@ class Log:
         text = {k: f"{v:.5g}" if isinstance(v, float) else str(v) for k, v in values.items()}
         with self.path.open("a", newline="", encoding="utf-8") as f:
             csv.DictWriter(f, self.fields).writerow(text)
+
+
+class Rows:
+    """A CSV file whose columns are what the rows bring; one that exists is cut back to the step gone on from."""
+
+    def __init__(self, path: Path, resume_at: int) -> None:
+        """Open path; rows whose step is above resume_at are dropped."""
+        self.path = path
+        self.fields: list[str] = []
+        self.rows: list[dict[str, str]] = []
+        if path.exists():
+            with path.open(newline="", encoding="utf-8") as f:
+                reader = csv.DictReader(f)
+                self.rows = [r for r in reader if int(r["step"]) <= resume_at]
+                self.fields = list(reader.fieldnames or [])
+            self._rewrite()
+
+    def row(self, values: Mapping[str, float]) -> None:
+        """Append one row; floats are written with five digits. A new column rewrites the file."""
+        text = {k: f"{v:.5g}" if isinstance(v, float) else str(v) for k, v in values.items()}
+        self.rows.append(text)
+        new = [k for k in text if k not in self.fields]
+        if new:
+            self.fields += new
+            self._rewrite()
+            return
+        with self.path.open("a", newline="", encoding="utf-8") as f:
+            csv.DictWriter(f, self.fields, restval="").writerow(text)
+
+    def _rewrite(self) -> None:
+        part = self.path.with_suffix(".part")
+        with part.open("w", newline="", encoding="utf-8") as f:
+            out = csv.DictWriter(f, self.fields, restval="")
+            out.writeheader()
+            out.writerows(self.rows)
+        part.replace(self.path)

@@ -31,17 +31,23 @@ def to_tensor(picture: data.Picture) -> Tensor:
     return normalise(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255)
 
 
-def decide(logits: Tensor, size: tuple[int, int], offset: NDArray[np.float64] | None = None) -> Mask:
-    """Return the class of each pixel of size (height, width): offset added, half-pixel bilinear, arg-max."""
+def decide(
+    logits: Tensor, size: tuple[int, int], offset: NDArray[np.float64] | None = None, align_corners: bool = False
+) -> Mask:
+    """Return the class of each pixel of size (height, width): offset added, bilinear, arg-max."""
     if offset is not None:
         logits = logits + torch.from_numpy(offset).to(logits.dtype).view(1, -1, 1, 1)
-    full = F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
+    full = F.interpolate(logits.float(), size, mode="bilinear", align_corners=align_corners)
     mask: Mask = full.argmax(1)[0].to(torch.uint8).numpy()
     return mask
 
 
 def score_items(
-    predict: Predict, items: Sequence[data.Item], classes: int, offset: NDArray[np.float64] | None = None
+    predict: Predict,
+    items: Sequence[data.Item],
+    classes: int,
+    offset: NDArray[np.float64] | None = None,
+    align_corners: bool = False,
 ) -> Score:
     """Score a predictor on items; masks are decided at the size of the label.
 
@@ -56,7 +62,7 @@ def score_items(
                 raise ValueError(f"scoring: {item.image} has no label")
             label = data.read_label(item.label, classes)
             logits = predict(data.read_image(item.image))
-            out.append((label, decide(logits, (label.shape[0], label.shape[1]), offset)))
+            out.append((label, decide(logits, (label.shape[0], label.shape[1]), offset, align_corners)))
         return out
 
     return score_pairs(pairs(), classes)

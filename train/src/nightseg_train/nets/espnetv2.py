@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nightseg_train.nets.resize import adaptive_pool
+
 # Channels of the encoder's levels by width factor s, and blocks per level.
 CHANNELS: dict[float, tuple[int, int, int, int]] = {1.0: (32, 64, 128, 256), 2.0: (32, 128, 256, 512)}
 BLOCKS = (3, 7)
@@ -184,26 +186,6 @@ class Shuffle(nn.Module):
         """Return x with channels interleaved over the groups."""
         n, c, h, w = x.shape
         return x.view(n, self.groups, c // self.groups, h, w).transpose(1, 2).reshape(n, c, h, w)
-
-
-def adaptive_pool(x: Tensor, to: tuple[int, int]) -> Tensor:
-    """Return the adaptive average pool of x; in an export as two products with fixed matrices.
-
-    ONNX has no adaptive pool of a size that is no factor of the input's.
-    """
-    if not torch.onnx.is_in_onnx_export():
-        return F.adaptive_avg_pool2d(x, to)
-    rows, columns = (pool_matrix(int(n), m) for n, m in zip(x.shape[2:], to, strict=True))
-    return torch.matmul(torch.matmul(rows, x), columns.T)
-
-
-def pool_matrix(n: int, m: int) -> Tensor:
-    """Return the m x n matrix that takes n values to the m means of an adaptive average pool."""
-    weights = torch.zeros(m, n)
-    for i in range(m):
-        first, end = i * n // m, -(-(i + 1) * n // m)
-        weights[i, first:end] = 1 / (end - first)
-    return weights
 
 
 class PyramidPool(nn.Module):

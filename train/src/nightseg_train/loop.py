@@ -1,0 +1,260 @@
+"""The training loop of every method that has gradient steps.
+
+It owns seeds, precision, back-propagation, schedule, averages, checkpoints, validation, logs. A run lives in a folder:
+
+    settings.json      the settings it was started with; another start with other settings is refused
+    log.csv, events.*  the losses by step (CSV and TensorBoard), scores where it was validated
+    resume.pt          everything to go on from, to the same losses
+    best.pt, last.pt   averaged networks with their scores; best by the validation's own figure
+    bad.pt             the batch at which a loss was not finite; the run ends there
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from nightseg_train import checkpoint, parallel
+from nightseg_train.method import Batch, Learner, Method
+
+log = logging.getLogger(__name__)
+Batches = Callable[[int], Batch]  # step -> batch; the same step gives the same batch
+Validate = Callable[[Method], Mapping[str, float]]  # scores by set; "choose" is the one that snapshots are chosen by
+CHOOSE = "choose"
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Settings of the loop.
+
+    The rates follow (1 - progress)^power after a linear warm-up; progress is the larger of the share of the steps and,
+    where minutes is not 0, of the time. accumulate is how many batches make one step. clip is the largest norm of the
+    gradients of each optimiser (0: no limit). ema is the decay of the averaged networks (0: none). precision is "bf16"
+    (autocast) or "fp32".
+    """
+
+    steps: int = 1000
+    minutes: float = 0.0
+    accumulate: int = 1
+    precision: str = "bf16"
+    device: str = "cpu"
+    threads: int = 2
+    power: float = 0.9
+    warm_up: int = 0
+    clip: float = 0.0
+    ema: float = 0.0
+    score_every: int = 200
+    log_every: int = 10
+    save_minutes: float = 5.0
+
+
+class NotFinite(FloatingPointError):
+    """A loss is not finite; the batch is kept for a look."""
+
+
+def factor(step: int, progress: float, s: Loop) -> float:
+    """Return what the rates are multiplied by at a step."""
+    warm = min((step + 1) / s.warm_up, 1.0) if s.warm_up else 1.0
+    return warm * float(max(1 - progress, 0.0) ** s.power)
+
+
+class Run:
+    """One training: the method, its optimisers and averages, and where it stands."""
+
+    def __init__(self, method: Learner, s: Loop, folder: Path, seed: int) -> None:
+        """Take a method; go on from the folder's checkpoint where there is one.
+
+        Raises:
+            ValueError: the settings name an unknown precision.
+        """
+        if s.precision not in ("bf16", "fp32"):
+            raise ValueError(f"loop.precision: {s.precision!r} is not one of bf16, fp32")
+        self.method, self.s, self.folder, self.seed = method, s, folder, seed
+        self.device = torch.device(s.device)
+        self.step, self.seconds, self.best = 0, 0.0, float("-inf")
+        self.optimisers = dict(method.optimisers())
+        self.rates = {k: [float(g["lr"]) for g in o.param_groups] for k, o in self.optimisers.items()}
+        for module in method.modules().values():
+            parallel.same_everywhere(module)
+        self.averages = {k: checkpoint.Average(m, s.ema) for k, m in method.modules().items()}
+        state = checkpoint.load(folder / "resume.pt")
+        if state is not None:
+            self._restore(state)
+
+    def _restore(self, state: Mapping[str, object]) -> None:
+        for name, module in self.method.modules().items():
+            module.load_state_dict(_part(state, "modules", name))
+            self.averages[name].load(_part(state, "averages", name))
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(_part(state, "optimisers", name))
+        self.step, self.seconds = int(cast(int, state["step"])), float(cast(float, state["seconds"]))
+        self.best = float(cast(float, state["best"]))
+
+    def save(self) -> None:
+        """Write everything to go on from; the first process does."""
+        if parallel.world()[0] == 0:
+            state: dict[str, object] = {
+                "modules": {k: m.state_dict() for k, m in self.method.modules().items()},
+                "averages": {k: a.state() for k, a in self.averages.items()},
+                "optimisers": {k: o.state_dict() for k, o in self.optimisers.items()},
+                "step": self.step, "seconds": self.seconds, "best": self.best,
+            }  # fmt: skip
+            checkpoint.save(self.folder / "resume.pt", state)
+
+    def advance(self, batches: Batches, scale: float) -> dict[str, float]:
+        """Take one step with the rates at scale of what they started with; return the terms of the loss.
+
+        Dropout and the like draw from (seed, step, process), so that a resumed run goes on to the same losses.
+
+        Raises:
+            NotFinite: a term of the loss is not finite.
+        """
+        torch.manual_seed(self.seed * 1_000_003 + self.step * 1009 + parallel.world()[0])
+        for name, optimiser in self.optimisers.items():
+            for group, rate in zip(optimiser.param_groups, self.rates[name], strict=True):
+                group["lr"] = rate * scale
+            optimiser.zero_grad(set_to_none=True)
+        terms: dict[str, float] = {}
+        for i in range(self.s.accumulate):
+            batch = batches(self.step * self.s.accumulate + i).to(self.device)
+            for name, value in self._backward(batch).items():
+                terms[name] = terms.get(name, 0.0) + value / self.s.accumulate
+        for optimiser in self.optimisers.values():
+            parameters = [p for g in optimiser.param_groups for p in g["params"]]
+            parallel.mean_gradients(parameters)
+            if self.s.clip > 0:
+                nn.utils.clip_grad_norm_(parameters, self.s.clip)
+            optimiser.step()
+        for name, module in self.method.modules().items():
+            self.averages[name].update(module)
+        self.method.after(self.step)
+        self.step += 1
+        return terms
+
+    def _backward(self, batch: Batch) -> dict[str, float]:
+        terms: dict[str, float] = {}
+        parts = self.method.losses(batch)
+        while True:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.s.precision == "bf16"):
+                part = next(parts, None)
+            if part is None:
+                return terms
+            total = torch.stack([v.float() for v in part.values()]).sum()
+            terms |= {k: float(v.detach()) for k, v in part.items()}
+            if not bool(torch.isfinite(total.detach())):
+                checkpoint.save(self.folder / "bad.pt", {"batch": batch, "terms": terms, "step": self.step})
+                bad = ", ".join(f"{k} {v:.3g}" for k, v in terms.items())
+                raise NotFinite(f"fit: the loss of step {self.step} is not finite ({bad}); see {self.folder}/bad.pt")
+            (total / self.s.accumulate).backward()  # type: ignore[no-untyped-call]
+
+
+def _part(state: Mapping[str, object], section: str, name: str) -> dict[str, object]:
+    parts = state.get(section)
+    if not isinstance(parts, dict) or name not in parts:
+        raise ValueError(f"fit: resume.pt holds no {section} of {name}; it belongs to another method")
+    return cast(dict[str, object], parts[name])
+
+
+class Averaged:
+    """Puts the averaged weights into the method's networks, in evaluation mode, for the length of a `with`."""
+
+    def __init__(self, run: Run) -> None:
+        """Take a run."""
+        self.run = run
+        self.kept: dict[str, dict[str, torch.Tensor]] = {}
+
+    def __enter__(self) -> Method:
+        """Swap the averages in."""
+        for name, module in self.run.method.modules().items():
+            self.kept[name] = {k: v.detach().clone() for k, v in module.state_dict().items()}
+            if self.run.s.ema > 0:
+                module.load_state_dict(self.run.averages[name].values)
+            module.eval()
+        return self.run.method
+
+    def __exit__(self, *_: object) -> None:
+        """Put the trained weights back."""
+        for name, module in self.run.method.modules().items():
+            module.load_state_dict(self.kept[name])
+            module.train()
+
+
+def fit(
+    method: Learner, batches: Batches, validate: Validate, s: Loop, folder: Path, seed: int, settings: object = None
+) -> Path:
+    """Train to the end of the schedule; goes on where it stopped. Return the file of the best snapshot.
+
+    Raises:
+        NotFinite: a term of a loss is not finite; bad.pt holds the batch.
+        ValueError: the folder holds a run with other settings.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _same_settings(folder / "settings.json", settings)
+    torch.set_num_threads(s.threads)
+    run = Run(method, s, folder, seed)
+    rank = parallel.world()[0]
+    rows = checkpoint.Rows(folder / "log.csv", run.step) if rank == 0 else None
+    board = SummaryWriter(str(folder), purge_step=run.step) if rank == 0 else None  # type: ignore[no-untyped-call]
+    bar = tqdm(initial=run.step, total=s.steps, desc=folder.name, mininterval=10, disable=rank > 0)
+    began = saved = time.monotonic()
+    began -= run.seconds
+    progress = 0.0
+    while progress < 1 and run.step < s.steps:
+        spent = run.seconds / (60 * s.minutes) if s.minutes else 0.0
+        scale = factor(run.step, max(run.step / s.steps, spent), s)
+        progress = max((run.step + 1) / s.steps, spent)
+        values = run.advance(batches, scale)
+        run.seconds = time.monotonic() - began
+        bar.update()
+        bar.set_postfix(loss=f"{sum(values.values()):.3f}", refresh=False)
+        if run.step % s.score_every == 0 or progress >= 1:
+            values |= snapshot(run, validate)
+        if rows and board and (run.step % s.log_every == 0 or CHOOSE in values):
+            rows.row({"step": run.step, "seconds": run.seconds, "scale": scale} | values)
+            for name, value in values.items():
+                board.add_scalar(name, value, run.step)  # type: ignore[no-untyped-call]
+        if time.monotonic() - saved > 60 * s.save_minutes or progress >= 1:
+            run.save()
+            saved = time.monotonic()
+    bar.close()
+    if board:
+        board.close()  # type: ignore[no-untyped-call]
+    return folder / "best.pt"
+
+
+def snapshot(run: Run, validate: Validate) -> dict[str, float]:
+    """Score the averaged networks, write them as last.pt and, where they are the best so far, as best.pt."""
+    with Averaged(run) as method:
+        scores = dict(validate(method))
+        state: dict[str, object] = {
+            "modules": {k: {n: v.clone() for n, v in m.state_dict().items()} for k, m in method.modules().items()},
+            "scores": scores, "step": run.step, "seconds": run.seconds,
+        }  # fmt: skip
+    better = scores[CHOOSE] >= run.best
+    run.best = max(run.best, scores[CHOOSE])
+    if parallel.world()[0] == 0:
+        checkpoint.save(run.folder / "last.pt", state)
+        if better:
+            checkpoint.save(run.folder / "best.pt", state)
+        log.info("fit: step %d, %s", run.step, ", ".join(f"{k} {v:.1f}" for k, v in scores.items()))
+    return scores
+
+
+def _same_settings(path: Path, settings: object) -> None:
+    """Keep the settings of a new run; refuse to go on with others."""
+    if settings is None:
+        return
+    text = json.dumps(asdict(settings), indent=1, sort_keys=True, default=str)  # type: ignore[call-overload]
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise ValueError(f"fit: {path.parent} holds a run with other settings ({path.name}); take another folder")
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,50 @@
+"""Cross-entropy on labels, and the class weights made from how often each class is labelled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nightseg_train.classes import IGNORE
+
+SHARE_FLOOR = 1e-5  # a class that the labels hardly hold must not take the whole spread of the weights; as edge/decide
+
+
+def class_weights(shares: Sequence[float], std: float) -> Tensor:
+    """Return w_k = (w'_k - mean w') / sd(w') * std + 1 with w'_k = -ln a_k and the sd over n - 1 (D14).
+
+    Raises:
+        ValueError: fewer than two shares, a share outside 0..1, or a std at which a weight reaches 0.
+    """
+    if len(shares) < 2 or any(not 0 <= a <= 1 for a in shares):
+        raise ValueError("class_weights: at least two shares between 0 and 1 are needed")
+    raw = torch.tensor([-math.log(max(a, SHARE_FLOOR)) for a in shares], dtype=torch.float64)
+    sd = raw.std(unbiased=True)
+    w = (raw - raw.mean()) / sd * std + 1 if float(sd) > 0 else torch.ones_like(raw)
+    if float(w.min()) <= 0:
+        raise ValueError(f"class_weights: std {std} makes a weight {float(w.min()):.3g}")
+    return w
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor | None = None, easy: float = 1.0) -> Tensor:
+    """Return the mean cross-entropy of N x C x h x w logits, resized to the labels; 0 where nothing is labelled.
+
+    Pixels whose own class has a probability above easy are left out of the mean, which is over a sixteenth of the
+    labelled pixels at least (the hard-pixel rule that DDRNet was trained with).
+    """
+    up = F.interpolate(logits.float(), labels.shape[1:], mode="bilinear", align_corners=False)
+    kept = labels != IGNORE
+    if not bool(kept.any()):
+        return up.sum() * 0
+    if easy >= 1:
+        return F.cross_entropy(up, labels.long(), weight, ignore_index=IGNORE)
+    each = F.cross_entropy(up, labels.long(), ignore_index=IGNORE, reduction="none")
+    hard = kept & (each.detach() > -math.log(easy))
+    w = hard.float()
+    if weight is not None:
+        w = w * weight[labels.long().clamp_max(weight.shape[0] - 1)]
+    return (each * w).sum() / w.sum().clamp_min(float(kept.sum()) / 16)

@@ -1,0 +1,16 @@
+"""Distillation: cross-entropy to a teacher's probabilities."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def distillation(logits: Tensor, target: Tensor, floor: float) -> Tensor:
+    """Return the mean cross-entropy to soft targets N x C x h x w, over pixels whose best target is above floor.
+
+    The logits are resized to the target. The mean divides by all pixels, so that unsure pictures pull less.
+    """
+    up = F.interpolate(logits.float(), target.shape[2:], mode="bilinear", align_corners=False)
+    sure = (target.amax(1) > floor).float()
+    return ((-(target * F.log_softmax(up, 1)).sum(1)) * sure).mean()
