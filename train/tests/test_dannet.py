@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, multiprocessing, nn
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 from torch.nn import functional as F
 
-from nightseg_train import losses, loop, parallel
+from nightseg_train import loop, losses, parallel
 from nightseg_train.method import Batch
 from nightseg_train.methods import dannet
 
@@ -118,7 +119,7 @@ def test_a_loss_that_is_not_finite_keeps_the_batch(tmp_path: Path) -> None:
         b.x["night"][0, 0, 0, 0] = float("nan")
         return b
 
-    with pytest.raises(loop.NotFinite, match="step 0"):
+    with pytest.raises(loop.NotFiniteError, match="step 0"):
         loop.Run(make(), LOOP, tmp_path, 1).advance(broken, 1.0)
     assert (tmp_path / "bad.pt").exists()
 
@@ -156,8 +157,8 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    multiprocessing.spawn(_train, (1, port, tmp_path), 1)  # type: ignore[no-untyped-call]
-    multiprocessing.spawn(_train, (2, port, tmp_path), 2)  # type: ignore[no-untyped-call]
+    spawn(_train, (1, port, tmp_path), 1)  # type: ignore[no-untyped-call]
+    spawn(_train, (2, port, tmp_path), 2)  # type: ignore[no-untyped-call]
     one, two = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in (1, 2))
     worst = 0.0
     for name, state in one.items():

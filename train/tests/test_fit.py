@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import trees
 
+import trees
 from nightseg_train import fit, loop, streams
+from nightseg_train.classes import NAMES
+from nightseg_train.data.ids import CITYSCAPES
 from nightseg_train.method import Needs
 from nightseg_train.methods import dannet
 from nightseg_train.nets.lite import LiteSeg
@@ -85,7 +87,7 @@ def test_a_small_run_trains_scores_and_goes_on(town: Path) -> None:
 
 
 def test_start_names_networks_and_files(town: Path) -> None:
-    method = fit.make_dannet(settings(), fit.NAMES, (1 / 11,) * 11)
+    method = fit.make_dannet(settings(), NAMES, (1 / 11,) * 11)
     for entry, message in (
         ("segment", "NETWORK=FILE"),
         ("head=x.pt", "NETWORK=FILE"),
@@ -94,7 +96,7 @@ def test_start_names_networks_and_files(town: Path) -> None:
         with pytest.raises(ValueError, match=message):
             fit.begin(method, (entry,), town)
     lite0 = dataclasses.replace(settings().dannet, segment="lite0")
-    method = fit.make_dannet(dataclasses.replace(settings(), dannet=lite0), fit.NAMES, (1 / 11,) * 11)
+    method = fit.make_dannet(dataclasses.replace(settings(), dannet=lite0), NAMES, (1 / 11,) * 11)
     net = method.modules()["segment"]
     assert isinstance(net, LiteSeg)
     before = net.encoder.stages[3][0].project[0].weight.clone()  # type: ignore[index]
@@ -116,7 +118,7 @@ def test_unknown_keys_are_errors(tmp_path: Path) -> None:
 
 
 def test_static_classes() -> None:
-    assert fit.static_ids(fit.CITYSCAPES) == tuple(range(11))
-    assert fit.static_ids(fit.NAMES) == (0, 1, 2, 3, 4, 5, 6, 7)
+    assert fit.static_ids(CITYSCAPES) == tuple(range(11))
+    assert fit.static_ids(NAMES) == (0, 1, 2, 3, 4, 5, 6, 7)
     with pytest.raises(ValueError, match="cannot move is not known"):
         fit.static_ids(("a", "b"))

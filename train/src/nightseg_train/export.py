@@ -33,7 +33,8 @@ CARD = {
     "research and demonstration. Not for decisions that safety hangs on.",
     "data": "Labels: CamVid day (CC BY-NC 4.0) and synthetic drives of this project. Without labels: CamVid and "
     "MSRS/MFNet frames by day and by night, and two public night clips. Teacher: ESPNetv2 with Cityscapes-trained "
-    "weights. The segmentation net started from the ImageNet weights of EfficientNet-Lite0. No frame of day_test, dusk_test or night_coarse was used for training, calibration or choice.",
+    "weights. The segmentation net started from the ImageNet weights of EfficientNet-Lite0. No frame of day_test, "
+    "dusk_test or night_coarse was used for training, calibration or choice.",
     "limits": "480 x 640 input. Left-hand traffic of one English town and a campus in Tokyo; fence and bicyclist are "
     "seldom seen by night; no rain, snow or fog was trained on. Confidence is not calibrated.",
 }

@@ -154,7 +154,7 @@ def fit(s: Fit, base: Path = ROOT) -> Path:
 
     Raises:
         ValueError, FileNotFoundError: the settings do not fit each other or the data.
-        loop.NotFinite: a loss is not finite.
+        loop.NotFiniteError: a loss is not finite.
     """
     if s.method not in METHODS:
         raise ValueError(f"method: {s.method!r} is not one of {', '.join(METHODS)}")

@@ -58,7 +58,7 @@ class Loop:
     save_minutes: float = 5.0
 
 
-class NotFinite(FloatingPointError):
+class NotFiniteError(FloatingPointError):
     """A loss is not finite; the batch is kept for a look."""
 
 
@@ -117,7 +117,7 @@ class Run:
         Dropout and the like draw from (seed, step, process), so that a resumed run goes on to the same losses.
 
         Raises:
-            NotFinite: a term of the loss is not finite.
+            NotFiniteError: a term of the loss is not finite.
         """
         torch.manual_seed(self.seed * 1_000_003 + self.step * 1009 + parallel.world()[0])
         for name, optimiser in self.optimisers.items():
@@ -154,7 +154,9 @@ class Run:
             if not bool(torch.isfinite(total.detach())):
                 checkpoint.save(self.folder / "bad.pt", {"batch": batch, "terms": terms, "step": self.step})
                 bad = ", ".join(f"{k} {v:.3g}" for k, v in terms.items())
-                raise NotFinite(f"fit: the loss of step {self.step} is not finite ({bad}); see {self.folder}/bad.pt")
+                raise NotFiniteError(
+                    f"fit: the loss of step {self.step} is not finite ({bad}); see {self.folder}/bad.pt"
+                )
             (total / self.s.accumulate).backward()  # type: ignore[no-untyped-call]
 
 
@@ -195,7 +197,7 @@ def fit(
     """Train to the end of the schedule; goes on where it stopped. Return the file of the best snapshot.
 
     Raises:
-        NotFinite: a term of a loss is not finite; bad.pt holds the batch.
+        NotFiniteError: a term of a loss is not finite; bad.pt holds the batch.
         ValueError: the folder holds a run with other settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -204,7 +206,7 @@ def fit(
     run = Run(method, s, folder, seed)
     rank = parallel.world()[0]
     rows = checkpoint.Rows(folder / "log.csv", run.step) if rank == 0 else None
-    board = SummaryWriter(str(folder), purge_step=run.step) if rank == 0 else None  # type: ignore[no-untyped-call]
+    board = SummaryWriter(str(folder), purge_step=run.step) if rank == 0 else None
     bar = tqdm(initial=run.step, total=s.steps, desc=folder.name, mininterval=10, disable=rank > 0)
     began = saved = time.monotonic()
     began -= run.seconds
@@ -222,13 +224,13 @@ def fit(
         if rows and board and (run.step % s.log_every == 0 or CHOOSE in values):
             rows.row({"step": run.step, "seconds": run.seconds, "scale": scale} | values)
             for name, value in values.items():
-                board.add_scalar(name, value, run.step)  # type: ignore[no-untyped-call]
+                board.add_scalar(name, value, run.step)
         if time.monotonic() - saved > 60 * s.save_minutes or progress >= 1:
             run.save()
             saved = time.monotonic()
     bar.close()
     if board:
-        board.close()  # type: ignore[no-untyped-call]
+        board.close()
     return folder / "best.pt"
 
 
