@@ -37,7 +37,7 @@ class Teacher:
 class Student:
     """Joint training of the relight net and the segmentation net.
 
-    segment names the segmentation net (see student.SEGMENT); lite0 starts from ImageNet weights, which learn at
+    segment names the segmentation net (see nets/registry.py); lite0 starts from ImageNet weights, which learn at
     encoder_rate of the rate. From step rare_from on the rare classes get more of it: a share rare_windows of the
     labelled windows is put around a pixel of a class whose share of the labels is below rare_share, and pixels whose
     own class has a probability above easy no longer count in the cross-entropy.

@@ -8,7 +8,7 @@ else: seeds, back-propagation, optimiser steps, schedules, averages, checkpoints
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -47,12 +47,11 @@ class Batch:
     step: int
     x: Mapping[str, Tensor]
     labels: Tensor | None = None
-    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
         labels = None if self.labels is None else self.labels.to(device)
-        return Batch(self.step, {k: v.to(device) for k, v in self.x.items()}, labels, self.names)
+        return Batch(self.step, {k: v.to(device) for k, v in self.x.items()}, labels)
 
 
 class Method(Protocol):

@@ -24,15 +24,13 @@ from tqdm import tqdm
 from nightseg_train import augment, checkpoint, data, losses, pools, pseudo, scoring, teacher
 from nightseg_train.classes import NAMES
 from nightseg_train.config import Config, Student
-from nightseg_train.nets.ddrnet import WIDTHS, DDRNet
+from nightseg_train.nets import registry
 from nightseg_train.nets.lite import LiteSeg, imagenet, start_from
 from nightseg_train.nets.relight import Relight
 from nightseg_train.pools import Cut, Pool
 
 log = logging.getLogger(__name__)
 THINGS = (2, 6, 7, 8, 9, 10)  # pasted into night pictures: pole, signsymbol, fence, car, pedestrian, bicyclist
-LITE = "lite0"
-SEGMENT = (LITE, *WIDTHS)
 TIMES = ("day", "dusk", "night")
 FIELDS = ("step", "loss", "labelled", "distil", "night", "light", "rate", "seconds", "day_val", "night_dev")
 
@@ -43,10 +41,10 @@ class Nets(nn.Module):
     def __init__(self, s: Student, classes: int) -> None:
         """Make both with random weights; the relight net starts as the identity."""
         super().__init__()
-        if s.segment not in SEGMENT:
-            raise ValueError(f"student.segment: {s.segment!r} is not one of {', '.join(SEGMENT)}")
+        if s.segment not in registry.EDGE:
+            raise ValueError(f"student.segment: {s.segment!r} is not one of {', '.join(registry.EDGE)}")
         self.relight = Relight(s.relight_width)
-        self.segment: DDRNet | LiteSeg = LiteSeg(classes) if s.segment == LITE else DDRNet(classes, WIDTHS[s.segment])
+        self.segment = registry.edge(s.segment, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits of the relit picture."""

@@ -17,13 +17,12 @@ from torch import nn
 from nightseg_train import data, graphs, runtime
 from nightseg_train.classes import NAMES
 from nightseg_train.graphs import Calibration
-from nightseg_train.nets.ddrnet import WIDTHS, DDRNet
+from nightseg_train.nets import registry
 from nightseg_train.nets.espnetv2 import ESPNetv2
-from nightseg_train.nets.lite import LiteSeg
 from nightseg_train.nets.relight import Relight
 
 BUSY = 0.2  # cores that others keep busy above which a time would mean nothing
-REFERENCE = "lite0"
+REFERENCE = registry.LITE
 # OpenVINO crashes on integer slopes of PReLU and integer batch norms that no convolution takes up.
 ESPNET_FLOAT = ("PRelu", "BatchNormalization")
 
@@ -40,8 +39,7 @@ class Row:
 
 def candidates() -> dict[str, nn.Module]:
     """Return the nets that were weighed against each other."""
-    nets: dict[str, nn.Module] = {name: DDRNet(len(NAMES), w) for name, w in WIDTHS.items()}
-    nets["lite0"] = LiteSeg(len(NAMES))
+    nets: dict[str, nn.Module] = {name: registry.edge(name, len(NAMES)) for name in registry.EDGE}
     nets |= {f"espnetv2 s={s:g}": ESPNetv2(s, len(NAMES)) for s in (1.0, 2.0)}
     nets |= {f"relight {w}": graphs.RelightGraph(_awake(Relight(w))) for w in (8, 16)}
     return nets

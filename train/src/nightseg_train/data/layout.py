@@ -106,6 +106,15 @@ def read_part(root: Path, part: Part) -> list[Item]:
     items = scan(root, part)
     if not items:
         raise FileNotFoundError(f"data: no pictures *{part.image_ends[0]} in {root / part.images}{fetch(part)}")
+    return labelled(items, root, part)
+
+
+def labelled(items: list[Item], root: Path, part: Part) -> list[Item]:
+    """Return the items as they are.
+
+    Raises:
+        FileNotFoundError: one lacks the label that every picture of the part must have.
+    """
     lacking = next((i.image for i in items if i.label is None), None)
     if part.need and lacking is not None:
         raise FileNotFoundError(f"data: no label of {lacking} in {root / part.labels[0]}{fetch(part)}")

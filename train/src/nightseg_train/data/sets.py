@@ -65,10 +65,7 @@ def _night(root: Path, part: Part, frames: Path | None) -> list[Item]:
     items = only_night(layout.scan(root, part), frames)
     if not items:
         raise ValueError(f"data: {frames} names no picture of {root / part.images}")
-    lacking = next((i.image for i in items if i.label is None), None)
-    if part.need and lacking is not None:
-        raise FileNotFoundError(f"data: no label of {lacking} in {root / part.labels[0]}{layout.fetch(part)}")
-    return items
+    return layout.labelled(items, root, part)
 
 
 def only_night(items: list[Item], frames: Path | None) -> list[Item]:

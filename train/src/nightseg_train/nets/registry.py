@@ -14,15 +14,22 @@ from nightseg_train.nets.pspnet import PSPNet
 from nightseg_train.nets.refinenet import RefineNet
 from nightseg_train.nets.relight import Relight
 
-Segment = LiteSeg | DDRNet | PSPNet | DeepLab | RefineNet
-SEGMENT: dict[str, Callable[[int], nn.Module]] = {
-    "lite0": LiteSeg,
-    **{name: (lambda classes, w=w: DDRNet(classes, w)) for name, w in WIDTHS.items()},  # type: ignore[misc]
-    "pspnet": PSPNet,
-    "deeplab": DeepLab,
-    "refinenet": RefineNet,
-}
+Edge = LiteSeg | DDRNet
+LITE = "lite0"
+EDGE = (LITE, *WIDTHS)
+DANNET: dict[str, Callable[[int], nn.Module]] = {"pspnet": PSPNet, "deeplab": DeepLab, "refinenet": RefineNet}
 RELIGHT: dict[str, Callable[[], LightNet | Relight]] = {"edge": Relight, "lightnet": LightNet}
+
+
+def edge(name: str, classes: int) -> Edge:
+    """Return a segmentation net of real-time class with random weights; both(x) gives auxiliary logits, too.
+
+    Raises:
+        ValueError: there is no such net of that name.
+    """
+    if name not in EDGE:
+        raise ValueError(f"segment: {name!r} is not one of {', '.join(EDGE)}")
+    return LiteSeg(classes) if name == LITE else DDRNet(classes, WIDTHS[name])
 
 
 def segment(name: str, classes: int) -> nn.Module:
@@ -31,9 +38,11 @@ def segment(name: str, classes: int) -> nn.Module:
     Raises:
         ValueError: there is no net of that name.
     """
-    if name not in SEGMENT:
-        raise ValueError(f"segment: {name!r} is not one of {', '.join(SEGMENT)}")
-    return SEGMENT[name](classes)
+    if name in DANNET:
+        return DANNET[name](classes)
+    if name not in EDGE:
+        raise ValueError(f"segment: {name!r} is not one of {', '.join((*EDGE, *DANNET))}")
+    return edge(name, classes)
 
 
 def relight(name: str) -> LightNet | Relight:
