@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import trees
-from nightseg_train import fit, loop, streams
+from nightseg_train import config, fit, loop, streams
 from nightseg_train.classes import NAMES
 from nightseg_train.data.ids import CITYSCAPES
 from nightseg_train.method import Needs
@@ -19,6 +19,7 @@ from nightseg_train.nets.lite import LiteSeg
 from nightseg_train.streams import Part, Streams
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+SEEN = fit.Labelled(NAMES, (1 / 11,) * 11, 0.0)
 NEEDS = Needs(labelled=True, unlabelled=("day", "night"), pairs=True)
 
 
@@ -35,7 +36,7 @@ def town(tmp_path: Path) -> Path:
 
 def small(**changes: object) -> Streams:
     times = {t: (Part("synth", "town", f"train/{t}"),) for t in ("day", "night")}
-    s = Streams(times["day"], times["day"], times["night"], "order", 2, 32, (0.75, 1.0), 32, 32, (0.9, 1.1))
+    s = Streams(times["day"], times["day"], times["night"], (), "order", 2, 32, (0.75, 1.0), 32, 32, (0.9, 1.1))
     return dataclasses.replace(s, **changes)  # type: ignore[arg-type]
 
 
@@ -87,7 +88,7 @@ def test_a_small_run_trains_scores_and_goes_on(town: Path) -> None:
 
 
 def test_start_names_networks_and_files(town: Path) -> None:
-    method = fit.make_dannet(settings(), NAMES, (1 / 11,) * 11)
+    method = fit.METHODS["dannet"](settings(), SEEN)
     for entry, message in (
         ("segment", "NETWORK=FILE"),
         ("head=x.pt", "NETWORK=FILE"),
@@ -96,7 +97,7 @@ def test_start_names_networks_and_files(town: Path) -> None:
         with pytest.raises(ValueError, match=message):
             fit.begin(method, (entry,), town)
     lite0 = dataclasses.replace(settings().dannet, segment="lite0")
-    method = fit.make_dannet(dataclasses.replace(settings(), dannet=lite0), NAMES, (1 / 11,) * 11)
+    method = fit.METHODS["dannet"](dataclasses.replace(settings(), dannet=lite0), SEEN)
     net = method.modules()["segment"]
     assert isinstance(net, LiteSeg)
     before = net.encoder.stages[3][0].project[0].weight.clone()  # type: ignore[index]
@@ -105,16 +106,16 @@ def test_start_names_networks_and_files(town: Path) -> None:
 
 
 def test_settings_files_are_the_presets() -> None:
-    assert fit.load(CONFIGS / "dannet-official.yaml").dannet == dannet.official()
-    assert fit.load(CONFIGS / "dannet-paper.yaml").dannet == dannet.paper()
-    assert fit.load(CONFIGS / "dannet-synth.yaml").dannet.segment == "lite0"
+    assert config.read(fit.Fit, CONFIGS / "dannet-official.yaml").dannet == dannet.official()
+    assert config.read(fit.Fit, CONFIGS / "dannet-paper.yaml").dannet == dannet.paper()
+    assert config.read(fit.Fit, CONFIGS / "dannet-synth.yaml").dannet.segment == "lite0"
 
 
 def test_unknown_keys_are_errors(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text("name: x\ndannet: {gama: 1}\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"x\.yaml: dannet\.gama: unknown key"):
-        fit.load(file)
+        config.read(fit.Fit, file)
 
 
 def test_static_classes() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nightseg_train import scoring, teacher
-from nightseg_train.nets import lite
+from nightseg_train.nets import espnetv2, lite
 from nightseg_train.nets.ddrnet import TINY, WIDTHS, DDRNet
 from nightseg_train.nets.espnetv2 import ESPNetv2
 from nightseg_train.nets.relight import Enlarge, Relight
@@ -33,13 +33,13 @@ def test_teacher_head_starts_at_the_mean_of_its_members() -> None:
     old = net.bu_dec_l4.merge_layer[3]
     assert isinstance(old, torch.nn.Conv2d)
     road, building = old.weight[0].detach().clone(), old.weight[[2, 3]].detach().mean(0)
-    teacher.camvid_head(net)
+    espnetv2.camvid_head(net)
     new = net.bu_dec_l4.merge_layer[3]
     assert isinstance(new, torch.nn.Conv2d) and new.out_channels == 11
     assert torch.allclose(new.weight[3], road)
     assert torch.allclose(new.weight[1], building)
     with pytest.raises(ValueError, match="20 classes"):
-        teacher.camvid_head(net)
+        espnetv2.camvid_head(net)
 
 
 @pytest.mark.parametrize("name", sorted(WIDTHS))
@@ -58,10 +58,10 @@ def test_ddrnet_learns_through_every_parameter() -> None:
     assert idle == []
 
 
-def test_lite_gives_logits_at_an_eighth_and_learns_through_every_parameter() -> None:
+def test_lite_gives_logits_at_a_quarter_and_learns_through_every_parameter() -> None:
     net = lite.LiteSeg(11, 32, 16)
     logits, aux = net.both(torch.randn(2, 3, 64, 96))
-    assert (logits.shape, aux.shape) == ((2, 11, 8, 12), (2, 11, 4, 6))
+    assert (logits.shape, aux.shape) == ((2, 11, 16, 24), (2, 11, 4, 6))
     (logits.square().mean() + aux.square().mean()).backward()  # type: ignore[no-untyped-call]
     idle = [n for n, p in net.named_parameters() if p.grad is None or not bool(p.grad.abs().sum() > 0)]
     assert idle == []

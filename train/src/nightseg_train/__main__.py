@@ -13,7 +13,21 @@ import numpy as np
 import torch
 
 from nightseg_train import config as settings
-from nightseg_train import data, export, fit, losses, metrics, runtime, scoring, student, submit, teacher, timing
+from nightseg_train import (
+    data,
+    export,
+    fit,
+    losses,
+    metrics,
+    queue,
+    runtime,
+    scoring,
+    student,
+    submit,
+    targets,
+    teacher,
+    timing,
+)  # fmt: skip
 from nightseg_train.classes import NAMES
 from nightseg_train.data import check, shares
 
@@ -46,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "eval-espnet": _eval_espnet,
         "time-nets": _time_nets,
         "fit": fit.run,
+        "targets": targets.run,
+        "queue": queue.run,
         "check": check.run,
         "weights": shares.run,
         "submit": submit.run,
@@ -92,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     four.add_argument("--provider", choices=sorted(runtime.PROVIDERS), default="openvino")
     four.add_argument("--rounds", type=int, default=40)
     fit.add_arguments(sub.add_parser("fit", help="train a method by a settings file; goes on where it stopped"))
+    targets.add_arguments(sub.add_parser("targets", help="soft targets of an ensemble for pictures without labels"))
+    queue.add_arguments(sub.add_parser("queue", help="many trainings, one after the other; goes on where it stopped"))
     check.add_arguments(sub.add_parser("check", help="check a data set: missing, broken or wrongly labelled files"))
     shares.add_arguments(sub.add_parser("weights", help="class shares and class weights of a folder of labels"))
     submit.add_arguments(sub.add_parser("submit", help="pack predictions for the Dark Zurich test server"))

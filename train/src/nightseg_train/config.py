@@ -15,6 +15,7 @@ import yaml
 from nightseg_train.augment import Night
 
 T = typing.TypeVar("T")
+ROOT = Path(__file__).resolve().parents[3]  # of the checkout: what paths in settings are relative to
 
 
 @dataclass(frozen=True)
@@ -113,16 +114,42 @@ class Config:
 
 
 def load(path: Path) -> Config:
-    """Read settings from a YAML file; what it leaves out keeps its default.
+    """Read the settings of the shipped bundle's training (see read)."""
+    return read(Config, path)
+
+
+def read(kind: type[T], path: Path) -> T:
+    """Return the dataclass kind filled from a YAML file; what it leaves out keeps its default.
+
+    `extends: FILE`, relative to the file itself, begins from the settings of another file.
 
     Raises:
+        FileNotFoundError: there is no such file.
         ValueError: an unknown key, or a value of the wrong type; the message names the key and the file.
     """
-    tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     try:
-        return from_tree(Config, tree, "")
+        return from_tree(kind, _tree(path, ()), "")
     except ValueError as fault:
         raise ValueError(f"{path}: {fault}") from fault
+
+
+def _tree(path: Path, above: tuple[Path, ...]) -> dict[str, object]:
+    if path in above:
+        raise ValueError(f"extends: {path} extends itself")
+    tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    if not isinstance(tree, dict):
+        raise ValueError("a mapping is needed")
+    base = tree.pop("extends", None)
+    return tree if base is None else _merged(_tree(path.parent / str(base), (*above, path)), tree)
+
+
+def _merged(base: dict[str, object], over: dict[str, object]) -> dict[str, object]:
+    """Return base with the values of over; mappings are merged, everything else is replaced."""
+    out = dict(base)
+    for key, value in over.items():
+        old = out.get(key)
+        out[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return out
 
 
 def from_tree(kind: type[T], tree: object, where: str) -> T:
@@ -140,6 +167,10 @@ def from_tree(kind: type[T], tree: object, where: str) -> T:
         if key not in hints:
             raise ValueError(f"{place}: unknown key; known are {', '.join(sorted(hints))}")
         values[key] = _convert(hints[key], value, place)
+    required = [f.name for f in dataclasses.fields(kind) if f.default is f.default_factory is dataclasses.MISSING]  # type: ignore[arg-type]
+    lacking = [name for name in required if name not in values]
+    if lacking:
+        raise ValueError(f"{where}.{lacking[0]}: needed".lstrip("."))
     return kind(**values)
 
 

@@ -17,19 +17,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
+from safetensors.torch import load_file
 
-from nightseg_train import config, data, loop, parallel, scoring, streams
+from nightseg_train import checkpoint, config, data, loop, parallel, scoring, streams, windows
 from nightseg_train.classes import CAMVID, NAMES
 from nightseg_train.data import shares
 from nightseg_train.data.ids import CITYSCAPES
 from nightseg_train.loop import Loop
-from nightseg_train.method import Learner, Method
-from nightseg_train.methods import dannet
+from nightseg_train.method import Batch, Learner, Method
+from nightseg_train.methods import dannet, selftrain, source
 from nightseg_train.nets import lite, released
+from nightseg_train.nets.espnetv2 import ESPNetv2, camvid_head
 from nightseg_train.streams import Part, Streams
+from nightseg_train.windows import Windows
 
-ROOT = Path(__file__).resolve().parents[3]
 IMAGENET = "imagenet"
 STATIC_CITYSCAPES = tuple(range(11))  # road to sky: what cannot move (DANNet)
 
@@ -52,8 +53,12 @@ class Fit:
     Attributes:
         name: of the run and its folder below work.
         method: which method; its settings are below its own name.
-        start: NETWORK=FILE each, weights in the layout of DANNet's authors or of this package; segment=imagenet starts
-            the encoder of lite0 from its published weights.
+        start: NETWORK=FILE each: a snapshot of another run, weights in the layout of DANNet's authors or of this
+            package, or ESPNetv2's from Cityscapes (.safetensors); segment=imagenet starts the encoder of lite0 from its
+            published weights.
+        size: height and width that pictures are stretched to when they are scored.
+        streams, windows: what is read, one of the two: DANNet's paired crops from files, or windows of pictures in
+            memory.
     """
 
     name: str
@@ -61,25 +66,14 @@ class Fit:
     seed: int = 1
     work: str = ".cache/train"
     start: tuple[str, ...] = ()
+    size: tuple[int, int] = data.SIZE
     loop: Loop = field(default_factory=Loop)
     streams: Streams = field(default_factory=Streams)
+    windows: Windows = field(default_factory=Windows)
     validate: tuple[Validation, ...] = ()
     dannet: dannet.Settings = field(default_factory=dannet.Settings)
-
-
-def load(path: Path) -> Fit:
-    """Read settings from a YAML file; an unknown key is an error.
-
-    Raises:
-        ValueError: an unknown key, a value of the wrong type, or no name; the message names file and key.
-    """
-    tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    try:
-        if not isinstance(tree, dict) or not tree.get("name"):
-            raise ValueError("name: a run needs a name")
-        return config.from_tree(Fit, tree, "")
-    except ValueError as fault:
-        raise ValueError(f"{path}: {fault}") from fault
+    source: source.Settings = field(default_factory=source.Settings)
+    selftrain: selftrain.Settings = field(default_factory=selftrain.Settings)
 
 
 def static_ids(names: Sequence[str]) -> tuple[int, ...]:
@@ -95,18 +89,40 @@ def static_ids(names: Sequence[str]) -> tuple[int, ...]:
     raise ValueError(f"fit: which of {', '.join(names)} cannot move is not known")
 
 
-def make_dannet(s: Fit, names: tuple[str, ...], class_shares: tuple[float, ...]) -> Learner:
-    """Return DANNet for the classes of the labelled parts."""
-    return dannet.Dannet(s.dannet, class_shares, static_ids(names))
+@dataclass(frozen=True)
+class Labelled:
+    """What a method may know of the labelled pictures before it starts.
+
+    Attributes:
+        names: of the classes, by id.
+        shares: a_k of the labels.
+        exposure: mean of the pictures in normalised units.
+    """
+
+    names: tuple[str, ...]
+    shares: tuple[float, ...]
+    exposure: float
 
 
-METHODS: dict[str, Callable[[Fit, tuple[str, ...], tuple[float, ...]], Learner]] = {"dannet": make_dannet}
+def labelled(items: Sequence[data.Item], names: tuple[str, ...]) -> Labelled:
+    """Measure labelled pictures: all labels, and the light of every eighth picture."""
+    found = shares.measure([i.label for i in items if i.label is not None], len(names))
+    level = [scoring.to_tensor(data.read_image(i.image)[::16, ::16].copy()).mean().item() for i in items[::8]]
+    return Labelled(names, tuple(found.shares.tolist()), float(np.mean(level)))
+
+
+METHODS: dict[str, Callable[[Fit, Labelled], Learner]] = {
+    "dannet": lambda s, seen: dannet.Dannet(s.dannet, seen.shares, static_ids(seen.names)),
+    "source": lambda s, seen: source.Source(s.source, seen.shares),
+    "selftrain": lambda s, seen: selftrain.SelfTrain(s.selftrain, seen.shares, seen.exposure),
+}
 
 
 def begin(method: Method, start: Sequence[str], base: Path) -> None:
     """Load weights into networks; each of start is NETWORK=FILE, or NETWORK=imagenet.
 
     Raises:
+        FileNotFoundError: a file is missing.
         ValueError: an entry has another form, names no network, or its file does not fit.
     """
     modules = method.modules()
@@ -115,12 +131,20 @@ def begin(method: Method, start: Sequence[str], base: Path) -> None:
         if name not in modules or not file:
             raise ValueError(f"start: {entry!r} is not NETWORK=FILE with one of {', '.join(modules)}")
         net = modules[name]
-        if file != IMAGENET:
-            released.load(net, base / file)
-        elif isinstance(net, lite.LiteSeg):
+        if file == IMAGENET:
+            if not isinstance(net, lite.LiteSeg):
+                raise ValueError(f"start: there are no ImageNet weights for {name}, a {type(net).__name__}")
             lite.start_from(net.encoder, lite.imagenet())
+        elif file.endswith(".safetensors"):
+            if not isinstance(net, ESPNetv2):
+                raise ValueError(f"start: {file} is for espnetv2, and {name} is a {type(net).__name__}")
+            published = ESPNetv2()
+            released.load(published, load_file(str(base / file)))
+            net.load_state_dict(camvid_head(published).state_dict())
         else:
-            raise ValueError(f"start: there are no ImageNet weights for {name}, a {type(net).__name__}")
+            state = checkpoint.load(base / file)
+            snapshot = state.get("modules") if state else None
+            released.load(net, snapshot[name] if isinstance(snapshot, dict) else base / file)
 
 
 def validator(s: Fit, base: Path, names: tuple[str, ...]) -> loop.Validate:
@@ -141,7 +165,9 @@ def validator(s: Fit, base: Path, names: tuple[str, ...]) -> loop.Validate:
     def validate(method: Method) -> Mapping[str, float]:
         scores = {}
         for v, items in listed:
-            found = scoring.score_items(method.predict, items, len(names), align_corners=method.align_corners)
+            found = scoring.score_items(
+                method.predict, items, len(names), align_corners=method.align_corners, size=s.size
+            )
             scores[f"{v.set}/{v.part}"] = found.miou
         weights = [v.weight for v, _ in listed]
         return scores | {loop.CHOOSE: float(np.average(list(scores.values()), weights=weights))}
@@ -149,23 +175,38 @@ def validator(s: Fit, base: Path, names: tuple[str, ...]) -> loop.Validate:
     return validate
 
 
-def fit(s: Fit, base: Path = ROOT) -> Path:
+def make(s: Fit, base: Path) -> tuple[Learner, tuple[str, ...]]:
+    """Return the method of a run with its random weights, and the classes of the labelled parts.
+
+    Raises:
+        ValueError, FileNotFoundError: the settings do not fit each other or the data.
+    """
+    if s.method not in METHODS:
+        raise ValueError(f"method: {s.method!r} is not one of {', '.join(METHODS)}")
+    if bool(s.windows.labelled) == bool(s.streams.source):
+        raise ValueError("streams.source, windows.labelled: labelled pictures are needed in one of the two")
+    items, names = streams.read(s.streams.source or (*s.windows.labelled, *s.windows.rendered), base)
+    seen = labelled(items, names)
+    torch.manual_seed(s.seed)
+    return METHODS[s.method](s, seen), names
+
+
+def fit(s: Fit, base: Path = config.ROOT) -> Path:
     """Train to the end; goes on where it stopped. Return the best snapshot's file.
 
     Raises:
         ValueError, FileNotFoundError: the settings do not fit each other or the data.
         loop.NotFiniteError: a loss is not finite.
     """
-    if s.method not in METHODS:
-        raise ValueError(f"method: {s.method!r} is not one of {', '.join(METHODS)}")
     parallel.start(torch.device(s.loop.device))
     try:
-        items, names = streams.read(s.streams.source, base)
-        found = shares.measure([i.label for i in items if i.label is not None], len(names))
-        torch.manual_seed(s.seed)
-        method = METHODS[s.method](s, names, tuple(found.shares.tolist()))
+        method, names = make(s, base)
         begin(method, s.start, base)
-        reader = streams.Reader(s.streams, method.needs, base, s.seed)
+        reader: Callable[[int], Batch]
+        if s.windows.labelled:
+            reader = windows.Reader(s.windows, method.needs, base, s.seed)
+        else:
+            reader = streams.Reader(s.streams, method.needs, base, s.seed)
         folder = base / s.work / s.name
         with streams.Ahead(reader) as batches:
             return loop.fit(method, batches, validator(s, base, names), s.loop, folder, s.seed, s)
@@ -177,13 +218,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     parser.add_argument("--config", type=Path, required=True, help="settings of the run (YAML)")
     parser.add_argument("--steps", type=int, help="train this many steps instead of the settings'")
+    parser.add_argument("--seed", type=int, help="train with this seed, in the folder NAME-sSEED")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    s = load(args.config)
+    s = config.read(Fit, args.config)
     if args.steps is not None:
         s = replace(s, loop=replace(s.loop, steps=args.steps))
+    if args.seed is not None:
+        s = replace(s, seed=args.seed, name=f"{s.name}-s{args.seed}")
     best = fit(s)
     state = torch.load(best, map_location="cpu", weights_only=False)
     sys.stdout.write(json.dumps({"best": str(best), "step": state["step"], "scores": state["scores"]}, indent=1) + "\n")

@@ -7,6 +7,7 @@ It owns seeds, precision, back-propagation, schedule, averages, checkpoints, val
     resume.pt          everything to go on from, to the same losses
     best.pt, last.pt   averaged networks with their scores; best by the validation's own figure
     bad.pt             the batch at which a loss was not finite; the run ends there
+    done.json          the run has ended: steps, pictures seen, seconds, scores of the best snapshot
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Run:
             raise ValueError(f"loop.precision: {s.precision!r} is not one of bf16, fp32")
         self.method, self.s, self.folder, self.seed = method, s, folder, seed
         self.device = torch.device(s.device)
-        self.step, self.seconds, self.best = 0, 0.0, float("-inf")
+        self.step, self.seconds, self.best, self.images = 0, 0.0, float("-inf"), 0
         self.optimisers = dict(method.optimisers())
         self.rates = {k: [float(g["lr"]) for g in o.param_groups] for k, o in self.optimisers.items()}
         for module in method.modules().values():
@@ -98,7 +99,7 @@ class Run:
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(_part(state, "optimisers", name))
         self.step, self.seconds = int(cast(int, state["step"])), float(cast(float, state["seconds"]))
-        self.best = float(cast(float, state["best"]))
+        self.best, self.images = float(cast(float, state["best"])), int(cast(int, state["images"]))
 
     def save(self) -> None:
         """Write everything to go on from; the first process does."""
@@ -107,7 +108,7 @@ class Run:
                 "modules": {k: m.state_dict() for k, m in self.method.modules().items()},
                 "averages": {k: a.state() for k, a in self.averages.items()},
                 "optimisers": {k: o.state_dict() for k, o in self.optimisers.items()},
-                "step": self.step, "seconds": self.seconds, "best": self.best,
+                "step": self.step, "seconds": self.seconds, "best": self.best, "images": self.images,
             }  # fmt: skip
             checkpoint.save(self.folder / "resume.pt", state)
 
@@ -127,6 +128,7 @@ class Run:
         terms: dict[str, float] = {}
         for i in range(self.s.accumulate):
             batch = batches(self.step * self.s.accumulate + i).to(self.device)
+            self.images += parallel.world()[1] * sum(x.shape[0] for x in batch.x.values())
             for name, value in self._backward(batch).items():
                 terms[name] = terms.get(name, 0.0) + value / self.s.accumulate
         for optimiser in self.optimisers.values():
@@ -231,7 +233,16 @@ def fit(
     bar.close()
     if board:
         board.close()
+    if rank == 0:
+        _done(folder, run)
     return folder / "best.pt"
+
+
+def _done(folder: Path, run: Run) -> None:
+    best = checkpoint.load(folder / "best.pt") or {}
+    found = {k: best.get(k) for k in ("step", "scores")}
+    done = {"steps": run.step, "images": run.images, "seconds": round(run.seconds, 1), "best": found}
+    (folder / "done.json").write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
 
 
 def snapshot(run: Run, validate: Validate) -> dict[str, float]:
@@ -240,7 +251,7 @@ def snapshot(run: Run, validate: Validate) -> dict[str, float]:
         scores = dict(validate(method))
         state: dict[str, object] = {
             "modules": {k: {n: v.clone() for n, v in m.state_dict().items()} for k, m in method.modules().items()},
-            "scores": scores, "step": run.step, "seconds": run.seconds,
+            "scores": scores, "step": run.step, "seconds": run.seconds, "images": run.images,
         }  # fmt: skip
     better = scores[CHOOSE] >= run.best
     run.best = max(run.best, scores[CHOOSE])

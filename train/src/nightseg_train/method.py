@@ -8,7 +8,7 @@ else: seeds, back-propagation, optimiser steps, schedules, averages, checkpoints
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -25,12 +25,14 @@ class Needs:
         labelled: training pictures with labels ("source" in a batch).
         unlabelled: the kinds of pictures without labels that a batch holds, of "day", "dusk" and "night".
         pairs: element i of "day" and of "night" show the same place.
+        soft: a batch holds soft targets of the pictures without labels.
         upstream: human labels that something used was trained with, such as "ImageNet classes".
     """
 
     labelled: bool = True
     unlabelled: tuple[str, ...] = ()
     pairs: bool = False
+    soft: bool = False
     upstream: tuple[str, ...] = ()
 
 
@@ -41,17 +43,31 @@ class Batch:
     Attributes:
         step: from 0 on.
         x: pictures by kind ("source", "day", "dusk", "night"), each N x 3 x H x W in normalised units, channels last.
-        labels: of x["source"], N x H x W class ids with 255 for none; None unless the method needs labelled pictures.
+        labels: of x["source"], N x h x w class ids with 255 for none; None unless the method needs labelled pictures.
+        soft: probabilities that the pictures of a kind are taught, N x classes x h x w.
     """
 
     step: int
     x: Mapping[str, Tensor]
     labels: Tensor | None = None
+    soft: Mapping[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
         labels = None if self.labels is None else self.labels.to(device)
-        return Batch(self.step, {k: v.to(device) for k, v in self.x.items()}, labels)
+        x, soft = ({k: v.to(device) for k, v in part.items()} for part in (self.x, self.soft))
+        return Batch(self.step, x, labels, soft)
+
+
+@dataclass(frozen=True)
+class View:
+    """How a method is to predict: with its relight net or without, its class weights or without."""
+
+    relight: bool = True
+    reweight: bool = True
+
+
+WHOLE = View()
 
 
 class Method(Protocol):
@@ -63,7 +79,7 @@ class Method(Protocol):
     def modules(self) -> Mapping[str, nn.Module]:
         """Return its networks by name: what checkpoints hold and what is averaged."""
 
-    def predict(self, picture: data.Picture) -> Tensor:
+    def predict(self, picture: data.Picture, view: View = WHOLE) -> Tensor:
         """Return the logits of RGB bytes H x W x 3: 1 x classes x h x w, ready to be resized and arg-maxed."""
 
 

@@ -48,8 +48,9 @@ def score_items(
     classes: int,
     offset: NDArray[np.float64] | None = None,
     align_corners: bool = False,
+    size: tuple[int, int] = data.SIZE,
 ) -> Score:
-    """Score a predictor on items; masks are decided at the size of the label.
+    """Score a predictor on items stretched to size (height, width); masks are decided at the size of the label.
 
     Raises:
         ValueError: an item has no label.
@@ -61,7 +62,7 @@ def score_items(
             if item.label is None:
                 raise ValueError(f"scoring: {item.image} has no label")
             label = data.read_label(item.label, classes)
-            logits = predict(data.read_image(item.image))
+            logits = predict(data.read_image(item.image, size))
             out.append((label, decide(logits, (label.shape[0], label.shape[1]), offset, align_corners)))
         return out
 

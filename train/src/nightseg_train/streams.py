@@ -43,8 +43,9 @@ class Streams:
 
     Attributes:
         source: labelled parts.
-        day, night: parts without labels; pairs is how a night picture finds its day picture: "correspondences" (Dark
-            Zurich's files in the root of night), "order" (the same share of the sequence), "none" (at random).
+        day, night: parts without labels; held_out names parts whose pictures are left out of them.
+        pairs: how a night picture finds its day picture: "correspondences" (Dark Zurich's files in the root of night),
+            "order" (the same share of the day part with the same number), "none" (at random).
         batch: pictures of each kind in a batch, over all processes.
         source_edge, source_scale: crop of labelled pictures in pixels after scaling by a factor of that range.
         target_edge, target_out, target_scale: the same of targets, whose crop is brought to target_out pixels.
@@ -53,6 +54,7 @@ class Streams:
     source: tuple[Part, ...] = ()
     day: tuple[Part, ...] = ()
     night: tuple[Part, ...] = ()
+    held_out: tuple[Part, ...] = ()
     pairs: str = "none"
     batch: int = 2
     source_edge: int = 512
@@ -99,16 +101,24 @@ class Reader:
             if wanted and not parts:
                 raise ValueError(f"streams.{name}: the method needs it, and no part is given")
         self.source, self.names = read(s.source, base)
-        self.night = [i.image for i in read(s.night, base)[0]]
-        self.day = [i.image for i in read(s.day, base)[0]]
-        self.pairs = self._paired(base)
+        held_out = {i.image.name for i in read(s.held_out, base)[0]}
 
-    def _paired(self, base: Path) -> list[pairs.Pair]:
+        def pictures_of(parts: Sequence[Part]) -> list[list[Path]]:
+            found = [[i.image for i in read([p], base)[0]] for p in parts]
+            return [[f for f in one if f.name not in held_out] for one in found]
+
+        night, day = pictures_of(s.night), pictures_of(s.day)
+        self.night, self.day = [f for one in night for f in one], [f for one in day for f in one]
+        self.pairs = self._paired(night, day, base)
+
+    def _paired(self, night: list[list[Path]], day: list[list[Path]], base: Path) -> list[pairs.Pair]:
         if not self.night or not self.day or self.s.pairs == "none":
             return []
         if self.s.pairs == "correspondences":
             return pairs.from_correspondences(base / self.s.night[0].root)
-        return pairs.from_order(self.night, self.day)
+        if len(night) != len(day):
+            raise ValueError(f"streams.pairs: order needs as many parts of night ({len(night)}) as of day ({len(day)})")
+        return [p for dark, light in zip(night, day, strict=True) for p in pairs.from_order(dark, light)]
 
     def __call__(self, step: int) -> Batch:
         """Return this process's share of the batch of a step."""

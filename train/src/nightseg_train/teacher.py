@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from nightseg_train import augment, checkpoint, data, pools, scoring
-from nightseg_train.classes import FROM_CITYSCAPES, IGNORE, NAMES
+from nightseg_train.classes import IGNORE, NAMES
 from nightseg_train.config import Config, Teacher
-from nightseg_train.nets.espnetv2 import CITYSCAPES_OUTPUTS, ESPNetv2
+from nightseg_train.nets.espnetv2 import ESPNetv2, camvid_head
 
 log = logging.getLogger(__name__)
 
@@ -40,19 +40,6 @@ def cityscapes(shared: Path, s: float = 2.0) -> ESPNetv2:
     net = ESPNetv2(s)
     net.load_state_dict(load_file(str(path)))
     return net.eval()
-
-
-def camvid_head(net: ESPNetv2) -> ESPNetv2:
-    """Replace the 20-class head by one of 11 classes that starts at the mean of each class's members."""
-    old = net.bu_dec_l4.merge_layer[3]
-    if not isinstance(old, nn.Conv2d) or old.bias is None or old.out_channels != CITYSCAPES_OUTPUTS:
-        raise ValueError("teacher: this network has no head of 20 classes")
-    groups = [[i for i, c in enumerate(FROM_CITYSCAPES) if c == k] for k in range(len(NAMES))]
-    new = nn.Conv2d(old.in_channels, len(NAMES), 1)
-    new.weight = nn.Parameter(torch.stack([old.weight.detach()[g].mean(0) for g in groups]))
-    new.bias = nn.Parameter(torch.stack([old.bias.detach()[g].mean() for g in groups]))
-    net.bu_dec_l4.merge_layer[3] = new
-    return net
 
 
 def labelled_batch(pool: pools.Pool, s: Teacher, seed: int, step: int) -> tuple[Tensor, Tensor]:

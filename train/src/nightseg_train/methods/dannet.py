@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from nightseg_train import data, losses, parallel, scoring
 from nightseg_train.classes import IGNORE
-from nightseg_train.method import Batch, Needs
+from nightseg_train.method import WHOLE, Batch, Needs, View
 from nightseg_train.nets import registry
 from nightseg_train.nets.discriminator import Discriminator
 
@@ -191,12 +191,14 @@ class Dannet:
             return losses.pseudo_label_official(day, night, self.weight, self.static)
         return losses.pseudo_label_paper(day, self.weight, self.static)
 
-    def predict(self, picture: data.Picture) -> Tensor:
+    def predict(self, picture: data.Picture, view: View = WHOLE) -> Tensor:
         """Return the re-weighted logits of RGB bytes H x W x 3, 1 x classes x h x w (corners aligned)."""
         device = next(self.segment.parameters()).device
         x = scoring.to_tensor(picture).to(device, memory_format=torch.channels_last)
         with torch.inference_mode():
-            logits: Tensor = self.segment(self.relight(x)).float().cpu()
+            logits: Tensor = self.segment(self.relight(x) if view.relight else x).float().cpu()
+        if not view.reweight:
+            return logits
         w = self.test_weight.view(1, -1, 1, 1)
         return logits * w if self.s.reweight == "logit" else logits + w.log()
 

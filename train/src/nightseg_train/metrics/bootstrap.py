@@ -51,7 +51,7 @@ class Bootstrap:
         Raises:
             ValueError: there is no frame, or block or times make no sense.
         """
-        return _middle(self._values(frames, figure))
+        return middle(self.values(frames, figure))
 
     def difference(self, a: Sequence[Matrix], base: Sequence[Matrix], figure: Figure = mean_iou) -> Interval:
         """Return the interval of figure(a) - figure(base) over the same resamples of both (a paired comparison).
@@ -61,7 +61,7 @@ class Bootstrap:
         """
         if len(a) != len(base):
             raise ValueError(f"bootstrap: {len(a)} frames and {len(base)} cannot be paired")
-        return _middle(self._values(a, figure) - self._values(base, figure))
+        return middle(self.values(a, figure) - self.values(base, figure))
 
     def counts(self, frames: int) -> NDArray[np.int64]:
         """Return how often each frame is in each resample, times x frames; each row sums to frames.
@@ -77,7 +77,12 @@ class Bootstrap:
         picks = picks.reshape(self.times, -1)[:, :frames] + frames * np.arange(self.times)[:, None]
         return np.bincount(picks.ravel(), minlength=self.times * frames).reshape(self.times, frames)
 
-    def _values(self, frames: Sequence[Matrix], figure: Figure) -> NDArray[np.float64]:
+    def values(self, frames: Sequence[Matrix], figure: Figure = mean_iou) -> NDArray[np.float64]:
+        """Return the figure of each resample; equal settings and numbers of frames give equal resamples.
+
+        Raises:
+            ValueError: there is no frame, or block or times make no sense.
+        """
         counts = self.counts(len(frames))
         stack = np.stack(frames).astype(np.float64)
         # pixels are far below 2^53, so that the floating-point product, which is the fast one, is exact
@@ -85,6 +90,7 @@ class Bootstrap:
         return np.array([figure(m) for m in sums.reshape(self.times, *stack.shape[1:])], np.float64)
 
 
-def _middle(values: NDArray[np.float64]) -> Interval:
+def middle(values: NDArray[np.float64]) -> Interval:
+    """Return the middle 95 % of values."""
     low, high = np.quantile(values, (0.025, 0.975))
     return Interval(float(low), float(high))

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nightseg_train.classes import FROM_CITYSCAPES, NAMES
 from nightseg_train.nets.resize import adaptive_pool
 
 # Channels of the encoder's levels by width factor s, and blocks per level.
@@ -281,6 +284,36 @@ class ESPNetv2(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits at the size of x."""
         return F.interpolate(self.half_size(x), x.shape[2:], mode="bilinear", align_corners=True)
+
+
+def load_cityscapes(path: Path, s: float = 2.0) -> ESPNetv2:
+    """Return the network of width s with its published weights from Cityscapes, untouched, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: the weights are not there.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"espnetv2: no weights at {path}")
+    net = ESPNetv2(s)
+    net.load_state_dict(load_file(str(path)))
+    return net.to(memory_format=torch.channels_last).eval()
+
+
+def camvid_head(net: ESPNetv2) -> ESPNetv2:
+    """Replace the 20-class head by one of 11 classes that starts at the mean of each class's members.
+
+    Raises:
+        ValueError: the network has no head of 20 classes.
+    """
+    old = net.bu_dec_l4.merge_layer[3]
+    if not isinstance(old, nn.Conv2d) or old.bias is None or old.out_channels != CITYSCAPES_OUTPUTS:
+        raise ValueError("espnetv2: this network has no head of 20 classes")
+    groups = [[i for i, c in enumerate(FROM_CITYSCAPES) if c == k] for k in range(len(NAMES))]
+    new = nn.Conv2d(old.in_channels, len(NAMES), 1)
+    new.weight = nn.Parameter(torch.stack([old.weight.detach()[g].mean(0) for g in groups]))
+    new.bias = nn.Parameter(torch.stack([old.bias.detach()[g].mean() for g in groups]))
+    net.bu_dec_l4.merge_layer[3] = new
+    return net
 
 
 def _double(x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ EfficientNet-Lite (Google, 2020) is EfficientNet without squeeze-and-excite and 
 The decoder gathers context at 1/32 (the pooling of DDRNet), brings it up to 1/8 and adds the finer stages on the way.
 
 Input x: N x 3 x H x W, RGB in ImageNet-normalised units, H and W multiples of 32. Output: logits
-N x classes x H/8 x W/8. Convolutions are padded alike on both sides; the published weights were trained with padding
+N x classes x H/4 x W/4. Convolutions are padded alike on both sides; the published weights were trained with padding
 at the far side only, which is the same network on a picture moved by 31 pixels, borders apart.
 """
 
@@ -23,6 +23,7 @@ from nightseg_train.scoring import MEAN, STD
 STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4),
           (3, 1, 6, 320, 1))  # fmt: skip
 STEM = 32
+FINER = 2  # each place at 1/8 gives the logits of 2 x 2 places at 1/4: thin things for next to nothing
 EPS = 1e-3  # of the batch norms, as in the published network
 TAPS = {1: 24, 2: 40, 4: 112, 6: 320}  # stages whose outputs the decoder sees (1/4, 1/8, 1/16, 1/32): channels
 # The published weights saw (v - 127) / 128 of bytes v.
@@ -86,8 +87,8 @@ class Encoder(nn.Module):
 class LiteSeg(nn.Module):
     """The network; aux, a head at 1/16, is for training only."""
 
-    def __init__(self, classes: int = 11, width: int = 128, head: int = 64) -> None:
-        """Make the network with random weights; width is the channels of the decoder."""
+    def __init__(self, classes: int = 11, width: int = 128, head: int = 96) -> None:
+        """Make the network with random weights; width is the channels of the decoder, head those before the logits."""
         super().__init__()
         quarter, eighth, sixteenth, deepest = TAPS.values()
         self.encoder = Encoder()
@@ -96,11 +97,11 @@ class LiteSeg(nn.Module):
         self.side8 = conv(eighth, width, 1, act=False)
         self.down4 = conv(quarter, width, 3, 2, act=False)
         self.fuse16, self.fuse8 = conv(width, width), conv(width, width)
-        self.head = nn.Sequential(conv(width, head), nn.Conv2d(head, classes, 1))
+        self.head = nn.Sequential(conv(width, head), nn.Conv2d(head, FINER**2 * classes, 1), nn.PixelShuffle(FINER))
         self.aux = nn.Sequential(conv(width, head), nn.Conv2d(head, classes, 1))
 
     def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits at 1/8 and the auxiliary logits at 1/16."""
+        """Return the logits at 1/4 and the auxiliary logits at 1/16."""
         quarter, eighth, sixteenth, deepest = self.encoder(x)
         context = F.relu(self.context(deepest))
         middle = self.fuse16(F.relu(self.side16(sixteenth) + resize(context, sixteenth)))
@@ -108,7 +109,7 @@ class LiteSeg(nn.Module):
         return self.head(fine), self.aux(middle)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits, N x classes x H/8 x W/8."""
+        """Return the logits, N x classes x H/4 x W/4."""
         return self.both(x)[0]
 
 

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 from torch import nn
 
+from nightseg_train.classes import NAMES
 from nightseg_train.nets.ddrnet import WIDTHS, DDRNet
 from nightseg_train.nets.deeplab import DeepLab
+from nightseg_train.nets.espnetv2 import ESPNetv2, camvid_head
 from nightseg_train.nets.lightnet import LightNet
 from nightseg_train.nets.lite import LiteSeg
 from nightseg_train.nets.pspnet import PSPNet
@@ -15,7 +17,7 @@ from nightseg_train.nets.refinenet import RefineNet
 from nightseg_train.nets.relight import Relight
 
 Edge = LiteSeg | DDRNet
-LITE = "lite0"
+LITE, TEACHER = "lite0", "espnetv2"
 EDGE = (LITE, *WIDTHS)
 DANNET: dict[str, Callable[[int], nn.Module]] = {"pspnet": PSPNet, "deeplab": DeepLab, "refinenet": RefineNet}
 RELIGHT: dict[str, Callable[[], LightNet | Relight]] = {"edge": Relight, "lightnet": LightNet}
@@ -36,12 +38,16 @@ def segment(name: str, classes: int) -> nn.Module:
     """Return a segmentation net with random weights: x, N x 3 x H x W, to logits N x classes x h x w.
 
     Raises:
-        ValueError: there is no net of that name.
+        ValueError: there is no net of that name, or not for that number of classes.
     """
+    if name == TEACHER and classes != len(NAMES):
+        raise ValueError(f"segment: {TEACHER} has the {len(NAMES)} classes of CamVid here, not {classes}")
     if name in DANNET:
         return DANNET[name](classes)
+    if name == TEACHER:
+        return camvid_head(ESPNetv2())
     if name not in EDGE:
-        raise ValueError(f"segment: {name!r} is not one of {', '.join((*EDGE, *DANNET))}")
+        raise ValueError(f"segment: {name!r} is not one of {', '.join((*EDGE, TEACHER, *DANNET))}")
     return edge(name, classes)
 
 

@@ -1,0 +1,229 @@
+"""`compare`: many runs beside each other on labelled sets, with paired intervals against one of them.
+
+    python -m nightseg_train compare --config train/configs/benchmark/table.yaml --docs docs/benchmark.md
+
+Rows whose run is not finished are left out and named. A row with several seeds shows their mean and their spread. Sets
+to test on need `--look SET`, once; what was seen is kept in the run's folder, and a later call reads that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from nightseg_train import config, looks, metrics, runs
+from nightseg_train.looks import Set
+from nightseg_train.metrics.bootstrap import Bootstrap, middle
+from nightseg_train.metrics.miou import Matrix
+from nightseg_train.runs import Look
+
+log = logging.getLogger(__name__)
+LOG = "docs/looks.csv"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: the seeds of a run (folders RUN-sSEED; no seeds: RUN itself), and how they are looked at."""
+
+    label: str
+    run: str
+    seeds: tuple[int, ...] = ()
+    look: Look = field(default_factory=Look)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Settings: the folder of the runs, the sets, the label of the row that others are compared with, the rows."""
+
+    work: str
+    base: str
+    sets: tuple[Set, ...] = ()
+    rows: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a row scored on a set; figures in percent, lists by seed or by class.
+
+    Attributes:
+        miou: per seed.
+        low, high: 95 % interval of the mean over the seeds (block bootstrap over frames).
+        gain: mean minus the base row's, and its paired interval; None for the base row and where there is no base.
+        per_class: mean over the seeds, None where the labels lack the class.
+        without: mIoU without the classes set apart, mean over the seeds; None where none is.
+    """
+
+    miou: list[float]
+    low: float
+    high: float
+    gain: tuple[float, float, float] | None
+    per_class: list[float | None]
+    without: float | None
+
+    def as_tree(self) -> dict[str, object]:
+        """Return plain values of two decimals."""
+        gain = None if self.gain is None else [round(v, 2) for v in self.gain]
+        return {
+            "miou": [round(v, 2) for v in self.miou], "interval": [round(self.low, 2), round(self.high, 2)],
+            "gain": gain, "per_class": [None if v is None else round(v, 2) for v in self.per_class],
+            "without": None if self.without is None else round(self.without, 2),
+        }  # fmt: skip
+
+
+Figures = dict[str, list[list[Matrix]]]  # label of a row -> per seed, per frame
+
+
+def without(apart: Sequence[int]) -> Callable[[Matrix], float]:
+    """Return the mean IoU over the labelled classes that are not set apart, in percent."""
+
+    def figure(m: Matrix) -> float:
+        iou = np.array(metrics.score(m, 0).per_class)
+        iou[list(apart)] = np.nan
+        return float(np.nanmean(iou))
+
+    return figure
+
+
+def _resampled(seeds: Sequence[Sequence[Matrix]], bootstrap: Bootstrap) -> NDArray[np.float64]:
+    """Return the mean mIoU over the seeds in each resample of the frames."""
+    values: NDArray[np.float64] = np.mean([bootstrap.values(s) for s in seeds], 0)
+    return values
+
+
+def cell(seeds: list[list[Matrix]], base: list[list[Matrix]] | None, apart: Sequence[int]) -> Cell:
+    """Return what a row scored, and how far it is from the base row.
+
+    Raises:
+        ValueError: there is no frame.
+    """
+    bootstrap = Bootstrap()
+    sums = [np.sum(s, 0) for s in seeds]
+    miou = [metrics.mean_iou(m) for m in sums]
+    values = _resampled(seeds, bootstrap)
+    interval, gain = middle(values), None
+    if base is not None:
+        apart_by = middle(values - _resampled(base, bootstrap))
+        mean = float(np.mean(miou)) - float(np.mean([metrics.mean_iou(np.sum(s, 0)) for s in base]))
+        gain = (mean, apart_by.low, apart_by.high)
+    classes = np.array([metrics.score(m, 0).per_class for m in sums])
+    per_class = [None if np.isnan(v).any() else float(v.mean()) for v in classes.T]
+    rest = float(np.mean([without(apart)(m) for m in sums])) if apart else None
+    return Cell(miou, interval.low, interval.high, gain, per_class, rest)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a row cost: pictures seen and minutes of training of one seed (teachers and the common start apart)."""
+
+    images: int
+    minutes: float
+
+
+def gather(t: Table, s: Set, base: Path, log_file: Path, allowed: Sequence[str]) -> Figures:
+    """Return the matrices of every row whose runs are finished; tells of the others.
+
+    Raises:
+        FileNotFoundError, ValueError: a set is missing or does not fit.
+    """
+    out: Figures = {}
+    for row in tqdm(t.rows, desc=s.name, mininterval=5, disable=None):
+        found = []
+        for folder in folders(t, row, base):
+            if not (folder / "done.json").is_file():
+                log.warning("compare: %s (%s) is not finished", row.label, folder.name)
+                continue
+            seen = looks.matrices(runs.read(folder, base), s, row.look, base, log_file, allowed)
+            found += [] if seen is None else [seen]
+        if found:
+            out[row.label] = found
+    return out
+
+
+def folders(t: Table, row: Row, base: Path) -> list[Path]:
+    """Return the folders of a row's runs."""
+    return [base / t.work / (row.run if n is None else f"{row.run}-s{n}") for n in row.seeds or (None,)]
+
+
+def spent(t: Table, row: Row, base: Path) -> Spent:
+    """Return what the first seed of a row cost."""
+    done = json.loads((folders(t, row, base)[0] / "done.json").read_text(encoding="utf-8"))
+    return Spent(int(done.get("images", 0)), float(done.get("seconds", 0)) / 60)
+
+
+def markdown(t: Table, s: Set, figures: Figures, base: Path, names: tuple[str, ...]) -> str:
+    """Return a set's table."""
+    apart = [names.index(n) for n in s.apart]
+    base_row = figures.get(t.base)
+    head = ["row", "seeds", "pictures", "minutes", "mIoU, 95 % interval"]
+    head += [f"without {', '.join(s.apart)}"] if apart else []
+    head += [f"against {t.base}", *names]
+    lines = [_line(head), _line(["---"] * len(head))]
+    for row in t.rows:
+        if row.label not in figures:
+            continue
+        c = cell(figures[row.label], None if row.label == t.base else base_row, apart)
+        cost = spent(t, row, base)
+        spread = f" ± {np.std(c.miou, ddof=1):.1f}" if len(c.miou) > 1 else ""
+        cells = [row.label, str(len(c.miou)), str(cost.images), f"{cost.minutes:.1f}"]
+        cells.append(f"{np.mean(c.miou):.1f}{spread} ({c.low:.1f} to {c.high:.1f})")
+        cells += [f"{c.without:.1f}"] if c.without is not None else []
+        cells.append("" if c.gain is None else f"{c.gain[0]:+.1f} ({c.gain[1]:+.1f} to {c.gain[2]:+.1f})")
+        cells += ["-" if v is None else f"{v:.1f}" for v in c.per_class]
+        lines.append(_line(cells))
+    frames = len(next(iter(figures.values()))[0])
+    return f"### {s.name}\n\n{frames} frames.\n\n" + "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def place(text: str, name: str, part: str) -> str:
+    """Return a document with what stands between the marks of a name replaced; marks are added at the end if absent.
+
+    The marks are <!-- begin NAME --> and <!-- end NAME -->.
+    """
+    block = f"<!-- begin {name} -->\n{part}<!-- end {name} -->"
+    marks = re.compile(rf"<!-- begin {re.escape(name)} -->.*?<!-- end {re.escape(name)} -->", re.S)
+    if marks.search(text):
+        return marks.sub(lambda _: block, text)
+    return f"{text.rstrip()}\n\n{block}\n"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("--config", type=Path, required=True, help="settings of the table (YAML)")
+    parser.add_argument("--sets", nargs="+", help="only these sets (default: all that may be looked at)")
+    parser.add_argument("--look", nargs="+", default=[], metavar="SET", help="sets to test on that are looked at now")
+    parser.add_argument("--docs", type=Path, help="document whose tables are written anew (default: print them)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    t = config.read(Table, args.config)
+    known = {s.name: s for s in t.sets}
+    for name in [*(args.sets or []), *args.look]:
+        if name not in known:
+            raise ValueError(f"compare: no set {name}; there are {', '.join(known)}")
+    for s in (known[n] for n in args.sets or known):
+        figures = gather(t, s, config.ROOT, config.ROOT / LOG, args.look)
+        if not figures:
+            log.info("compare: nothing to show of %s%s", s.name, "; --look allows it" if s.test else "")
+            continue
+        part = markdown(t, s, figures, config.ROOT, s.items(config.ROOT)[1])
+        if args.docs is None:
+            sys.stdout.write(part + "\n")
+        else:
+            old = args.docs.read_text(encoding="utf-8") if args.docs.exists() else ""
+            args.docs.write_text(place(old, s.name, part), encoding="utf-8")

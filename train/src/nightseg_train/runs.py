@@ -1,0 +1,121 @@
+"""Finished runs: their settings, their networks, how they predict, and what they found per frame.
+
+A run's folder is written by `fit` (see loop.py); `best.pt` is what counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nightseg_train import checkpoint, config, data, fit
+from nightseg_train.fit import Fit
+from nightseg_train.method import Learner, View
+
+Prepare = Callable[[data.Picture], data.Picture]
+
+
+def gamma(picture: data.Picture, exponent: float = 0.5) -> data.Picture:
+    """Return RGB bytes brightened: v^exponent of values in 0..1."""
+    table = np.round(255 * (np.arange(256) / 255) ** exponent).astype(np.uint8)
+    return np.asarray(cv2.LUT(picture, table), np.uint8)
+
+
+def clahe(picture: data.Picture, clip: float = 2.0, tiles: int = 8) -> data.Picture:
+    """Return RGB bytes whose lightness (of Lab) is equalised tile by tile (CLAHE, Zuiderveld 1994)."""
+    lab = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB)
+    lab[:, :, 0] = cv2.createCLAHE(clip, (tiles, tiles)).apply(np.ascontiguousarray(lab[:, :, 0]))
+    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), np.uint8)
+
+
+PREPARE: dict[str, Prepare] = {"none": lambda p: p, "gamma": gamma, "clahe": clahe}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a run is looked at: what is done to the picture before, relight net and class weights on or off."""
+
+    prepare: str = "none"
+    relight: bool = True
+    reweight: bool = True
+
+    def name(self) -> str:
+        """Return a short name, "" for the method's own way."""
+        parts = [self.prepare] if self.prepare != "none" else []
+        parts += [] if self.relight else ["no relight"]
+        parts += [] if self.reweight else ["no weights"]
+        return ", ".join(parts)
+
+
+AS_IS = Look()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run with the networks of its best snapshot."""
+
+    folder: Path
+    settings: Fit
+    method: Learner
+    names: tuple[str, ...]
+    step: int
+    seconds: float
+    scores: dict[str, float]
+
+    def predict(self, picture: data.Picture, look: Look = AS_IS) -> Tensor:
+        """Return the logits of RGB bytes H x W x 3, 1 x classes x h x w."""
+        logits: Tensor = self.method.predict(PREPARE[look.prepare](picture), View(look.relight, look.reweight))
+        return logits
+
+
+def read_settings(folder: Path) -> Fit:
+    """Return the settings that a run was started with.
+
+    Raises:
+        FileNotFoundError: the folder holds no run.
+    """
+    path = folder / "settings.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"run: no run in {folder}; `fit` leaves settings.json there")
+    return config.from_tree(Fit, json.loads(path.read_text(encoding="utf-8")), "")
+
+
+def read(folder: Path, base: Path, snapshot: str = "best.pt") -> Finished:
+    """Return a run with the networks of a snapshot, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: there is no run, or it has no snapshot yet.
+        ValueError: the snapshot does not fit the settings.
+    """
+    s = read_settings(folder)
+    state = checkpoint.load(folder / snapshot)
+    if state is None:
+        raise FileNotFoundError(f"run: no {folder / snapshot}; the run has not been scored yet")
+    method, names = fit.make(s, base)
+    kept = state["modules"]
+    if not isinstance(kept, dict):
+        raise ValueError(f"run: {folder / snapshot} is no snapshot")
+    for name, module in method.modules().items():
+        module.load_state_dict(kept[name])
+        module.eval()
+    scores = {str(k): float(v) for k, v in dict(state["scores"]).items()}  # type: ignore[call-overload]
+    return Finished(folder, s, method, names, int(state["step"]), float(state["seconds"]), scores)  # type: ignore[call-overload, arg-type]
+
+
+def probabilities(run: Finished, picture: data.Picture, size: tuple[int, int]) -> Tensor:
+    """Return class probabilities of size (h, w), h x w x classes, the mean over the picture and its mirror image.
+
+    Class weights are left out: they belong to the decision.
+    """
+    look = Look(reweight=False)
+    mirrored = np.ascontiguousarray(picture[:, ::-1])
+    both = torch.cat([run.predict(picture, look), run.predict(mirrored, look).flip(3)]).softmax(1).mean(0, keepdim=True)
+    return F.adaptive_avg_pool2d(both, size)[0].permute(1, 2, 0).contiguous()

@@ -1,0 +1,204 @@
+"""Batches of windows from pictures held in memory, lit as by night where the settings say so, with soft targets.
+
+Every picture of a batch is decided by the seed and its own number alone, so that processes can share a batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from nightseg_train import augment, checkpoint, data, parallel, pools, streams
+from nightseg_train.classes import CAMVID
+from nightseg_train.method import Batch, Needs
+from nightseg_train.pools import Cut, Light, Pool
+from nightseg_train.streams import Part
+
+LABELLED, RENDERED, DAY, NIGHT, PASTED = 11, 12, 13, 14, 15  # streams of random numbers
+THINGS = ("pole", "signsymbol", "fence", "car", "pedestrian", "bicyclist")  # what is pasted into night pictures
+THING_IDS = tuple(i for i, c in enumerate(CAMVID) if c.name in THINGS)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video of the night, of which every stride-th frame is read."""
+
+    file: str
+    stride: int = 30
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What a training reads, and how windows are cut from it. Counts are per batch, over all processes.
+
+    Attributes:
+        labelled: parts with labels, lit by light.
+        rendered: parts with labels, one picture of each in turn; those whose name ends in night keep their light.
+        day, night, clips: pictures without labels; held_out names parts whose pictures are left out of them.
+        targets: file of the soft targets of the pictures without labels (the command `targets` makes it).
+        labelled_count, rendered_count, day_count, night_count: pictures of each kind in a batch.
+        crop: height and width of a window in the picture at 480 x 640, at zoom 1; zoom: range of the enlargement.
+        light: how labelled and day pictures are darkened.
+        rare_from: batch from which a share rare_windows of the labelled windows is put around a pixel of a class whose
+            share of the labels is below rare_share.
+        paste: share of the night pictures that get things of a labelled picture pasted in.
+    """
+
+    labelled: tuple[Part, ...] = ()
+    rendered: tuple[Part, ...] = ()
+    day: tuple[Part, ...] = ()
+    night: tuple[Part, ...] = ()
+    clips: tuple[Clip, ...] = ()
+    held_out: tuple[Part, ...] = ()
+    targets: str = ""
+    labelled_count: int = 6
+    rendered_count: int = 2
+    day_count: int = 4
+    night_count: int = 4
+    crop: tuple[int, int] = (256, 352)
+    zoom: tuple[float, float] = (0.75, 1.6)
+    light: augment.Night = field(default_factory=augment.Night)
+    rare_from: int = 0
+    rare_share: float = 0.03
+    rare_windows: float = 0.5
+    paste: float = 0.5
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """The pictures without labels, 480 x 640: taken by day, and at dusk or by night."""
+
+    day: list[data.Picture]
+    night: list[data.Picture]
+
+    def digest(self) -> str:
+        """Return a hash of all pictures: soft targets belong to these and no others."""
+        found = hashlib.sha256()
+        for kind in (self.day, self.night):
+            found.update(str(len(kind)).encode())
+            for picture in kind:
+                found.update(picture[::16, ::16].tobytes())
+        return found.hexdigest()
+
+
+def unlabelled(s: Windows, base: Path) -> Unlabelled:
+    """Read every picture that is used without a label.
+
+    Raises:
+        FileNotFoundError, ValueError: see streams.read and pools.clip_frames.
+    """
+    held_out = {i.image.name for i in streams.read(s.held_out, base)[0]}
+
+    def pictures(parts: Sequence[Part]) -> list[data.Picture]:
+        items = [i for i in streams.read(parts, base)[0] if i.image.name not in held_out]
+        return [data.read_image(i.image) for i in tqdm(items, desc="reading", mininterval=5, disable=None)]
+
+    night = pictures(s.night)
+    for clip in s.clips:
+        night += pools.clip_frames(base / clip.file, clip.stride)
+    return Unlabelled(pictures(s.day), night)
+
+
+class Reader:
+    """Gives the batch of a step."""
+
+    def __init__(self, s: Windows, needs: Needs, base: Path, seed: int) -> None:
+        """Read every picture that the method needs into memory.
+
+        Raises:
+            FileNotFoundError, ValueError: a picture, a label or the soft targets are missing or do not fit.
+        """
+        self.s, self.seed = s, seed
+        self.rank, self.world = parallel.world()
+        self.counts = {
+            LABELLED: s.labelled_count if s.labelled else 0,
+            RENDERED: s.rendered_count if s.rendered else 0,
+            DAY: s.day_count if "day" in needs.unlabelled else 0,
+            NIGHT: s.night_count if "night" in needs.unlabelled else 0,
+        }
+        for count in self.counts.values():
+            if count % self.world:
+                raise ValueError(f"windows: {count} pictures of a kind cannot be shared by {self.world} processes")
+        items, self.names = streams.read([*s.labelled, *s.rendered], base)
+        if needs.labelled and not items:
+            raise ValueError("windows.labelled: the method needs it, and no part is given")
+        n = len(self.names)
+        self.labelled = Pool.read(streams.read(s.labelled, base)[0], n)
+        self.rendered = [(p.part.endswith("night"), Pool.read(streams.read([p], base)[0], n)) for p in s.rendered]
+        labels = [*self.labelled.labels, *(v for _, q in self.rendered for v in q.labels)]
+        self.rare = [k for k, a in enumerate(pools.shares(labels, n)) if a < s.rare_share]
+        self.day, self.night = self._taught(needs, base)
+
+    def _taught(self, needs: Needs, base: Path) -> tuple[Pool, Pool]:
+        """Return the pictures without labels with their soft targets."""
+        if not needs.unlabelled:
+            return Pool([], [], []), Pool([], [], [])
+        pictures = unlabelled(self.s, base)
+        for kind, found in (("day", pictures.day), ("night", pictures.night)):
+            if kind in needs.unlabelled and not found:
+                raise ValueError(f"windows.{kind}: the method needs it, and no part is given")
+        path = base / self.s.targets
+        state = checkpoint.load(path) if self.s.targets else None
+        if state is None:
+            raise FileNotFoundError(f"windows.targets: no soft targets in {path}; the command `targets` makes them")
+        if state.get("pictures") != pictures.digest():
+            raise ValueError(f"windows.targets: {path} belongs to other pictures; make it anew with `targets`")
+        soft = state["soft"]
+        assert isinstance(soft, dict)  # noqa: S101 - written by targets.make beside the digest
+        return Pool(pictures.day, [], soft["day"]), Pool(pictures.night, [], soft["night"])
+
+    def __call__(self, step: int) -> Batch:
+        """Return this process's share of the batch of a step."""
+        cuts = {kind: [self._cut(kind, step, at) for at in self._numbers(kind, step)] for kind in self.counts}
+        labelled = cuts[LABELLED] + cuts[RENDERED]
+        x, soft = {}, {}
+        if labelled:
+            x["source"] = pools.pictures(labelled)
+        for name, kind in (("day", DAY), ("night", NIGHT)):
+            if cuts[kind]:
+                x[name], soft[name] = pools.pictures(cuts[kind]), pools.soft_targets(cuts[kind])
+        return Batch(step, x, pools.label_ids(labelled) if labelled else None, soft)
+
+    def _numbers(self, kind: int, step: int) -> range:
+        """Return the numbers of this process's pictures of a kind, counted over the whole training."""
+        count = self.counts[kind]
+        share = count // self.world
+        first = step * count + self.rank * share
+        return range(first, first + share)
+
+    def _cut(self, kind: int, step: int, at: int) -> Cut:
+        rng = np.random.default_rng((self.seed, kind, at))
+        if kind == RENDERED:
+            by_night, pool = self.rendered[at % len(self.rendered)]
+            return self._window(rng, pool, kind, step, at // len(self.rendered), _plain if by_night else self._darken)
+        if kind == LABELLED:
+            return self._window(rng, self.labelled, kind, step, at, self._darken)
+        if kind == DAY:
+            return self._window(rng, self.day, kind, step, at, self._darken)
+        night = self._window(rng, self.night, kind, step, at, self._rough)
+        if len(self.labelled) and rng.random() < self.s.paste:
+            other = int(rng.integers(len(self.labelled)))
+            things = self._window(rng, self.labelled, PASTED, step, other, self._darken)
+            night = pools.paste(rng, night, things, THING_IDS)
+        return night
+
+    def _window(self, rng: np.random.Generator, pool: Pool, kind: int, step: int, at: int, light: Light) -> Cut:
+        s = self.s
+        index = pools.nth(len(pool), at, (self.seed, kind))
+        rare = pool.labels and step >= s.rare_from and rng.random() < s.rare_windows
+        return pools.cut(pool, index, rng, s.crop, s.zoom, light, self.rare if rare else ())
+
+    def _darken(self, rng: np.random.Generator, picture: data.Picture, ids: data.Picture | None) -> augment.Floats:
+        return augment.mix(rng, picture, ids, self.s.light)
+
+    def _rough(self, rng: np.random.Generator, picture: data.Picture, _: data.Picture | None) -> augment.Floats:
+        return augment.roughen(rng, picture, self.s.light.noise)
+
+
+def _plain(rng: np.random.Generator, picture: data.Picture, _: data.Picture | None) -> augment.Floats:
+    return augment.mild(rng, picture)
