@@ -54,7 +54,8 @@ class Targets:
         members: the networks.
         mixes: the weights of the members that are tried; each mix has one weight per member.
         gammas: the sets of views that are tried: each picture is shown as v^gamma for each gamma of a set.
-        choose: the labelled part that the best mix and views are chosen on.
+        choose_day, choose: the labelled parts that the best mix by day, and the best mix and views by night are chosen
+            on; where there is none, the first is taken.
     """
 
     out: str
@@ -62,6 +63,7 @@ class Targets:
     members: tuple[Member, ...] = ()
     mixes: tuple[tuple[float, ...], ...] = ((1.0,),)
     gammas: tuple[tuple[float, ...], ...] = ((1.0,), (1.0, 0.6))
+    choose_day: tuple[Part, ...] = ()
     choose: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
@@ -132,20 +134,23 @@ def _cityscapes(net: ESPNetv2, picture: data.Picture) -> Tensor:
     return F.adaptive_avg_pool2d(p, QUARTER)[0].permute(1, 2, 0).contiguous()
 
 
-def choose(ensemble: Ensemble, s: Targets, items: Sequence[data.Item]) -> tuple[Recipe, dict[str, float]]:
+def choose(
+    ensemble: Ensemble, recipes: Sequence[Recipe], items: Sequence[data.Item]
+) -> tuple[Recipe, dict[str, float]]:
     """Return the recipe that scores best on labelled pictures, and what each scored in mIoU.
 
     Raises:
         ValueError: a picture has no label.
     """
-    recipes = [Recipe(m, g) for m in s.mixes for g in s.gammas]
+    if not items:
+        return recipes[0], {}
     gammas = sorted({g for r in recipes for g in r.gammas})
     totals = {r: np.zeros((len(NAMES), len(NAMES) + 1), np.int64) for r in recipes}
     for item in tqdm(items, desc="choosing", mininterval=10, disable=None):
         if item.label is None:
             raise ValueError(f"targets: {item.image} has no label")
         picture, label = data.read_image(item.image), data.read_label(item.label, len(NAMES))
-        seen = {(g, at): ensemble.view(at, brighten(picture, g)) for g in gammas for at in range(len(s.members))}
+        seen = {(g, at): ensemble.view(at, brighten(picture, g)) for g in gammas for at in range(len(ensemble.nets))}
         for r in recipes:
             p = sum(w * seen[g, at] for g in r.gammas for at, w in enumerate(r.mix))
             full = torch.from_numpy(np.asarray(p, np.float32)).permute(2, 0, 1)[None]
@@ -162,19 +167,20 @@ def make(s: Targets, base: Path) -> dict[str, object]:
         FileNotFoundError, ValueError: a network, a picture or a label is missing or does not fit.
     """
     ensemble, pictures = Ensemble(s.members, base), windows.unlabelled(s.windows, base)
-    items = streams.read(s.choose, base)[0]
-    if items:
-        recipe, scores = choose(ensemble, s, items)
-    else:
-        recipe, scores = Recipe(s.mixes[0], s.gammas[0]), {}
-    log.info("targets: %s; chosen %s", scores, recipe)
-    soft = {}
-    for kind, found, r in (("day", pictures.day, Recipe(recipe.mix, (1.0,))), ("night", pictures.night, recipe)):
+    soft: dict[str, list[data.Picture]] = {}
+    chosen: dict[str, object] = {}
+    for kind, found, parts, gammas in (
+        ("day", pictures.day, s.choose_day, ((1.0,),)),
+        ("night", pictures.night, s.choose, s.gammas),
+    ):
+        items = streams.read(parts, base)[0]
+        recipe, scores = choose(ensemble, [Recipe(m, g) for m in s.mixes for g in gammas], items)
+        log.info("targets: %s %s; chosen %s", kind, scores, recipe)
+        chosen[kind] = {"recipe": asdict(recipe), "tried": scores}
         bar = tqdm(found, desc=f"{kind} targets", mininterval=10)
-        soft[kind] = [np.asarray(np.round(ensemble.mixed(p, r) * 255), np.uint8) for p in bar]
-    chosen: dict[str, object] = {"recipe": asdict(recipe), "tried": scores}
-    checkpoint.save(base / s.out, {"soft": soft, "pictures": pictures.digest()} | chosen)
-    return chosen
+        soft[kind] = [np.asarray(np.round(ensemble.mixed(p, recipe) * 255), np.uint8) for p in bar]
+    checkpoint.save(base / s.out, {"soft": soft, "pictures": pictures.digest(), "chosen": chosen})
+    return {"out": s.out} | chosen
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -185,4 +191,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     s = config.read(Targets, args.config)
-    sys.stdout.write(json.dumps({"out": s.out} | make(s, config.ROOT), indent=1) + "\n")
+    sys.stdout.write(json.dumps(make(s, config.ROOT), indent=1) + "\n")

@@ -1,0 +1,63 @@
+"""Pictures for a page: masks in the colours of their classes, and pictures as data within the page."""
+
+from __future__ import annotations
+
+import base64
+import colorsys
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from nightseg_train import data
+from nightseg_train.classes import CAMVID, IGNORE, NAMES
+from nightseg_train.data.ids import CITYSCAPES
+from nightseg_train.metrics import Mask
+
+Colour = tuple[int, int, int]  # R, G, B
+BLACK: Colour = (0, 0, 0)  # what is not labelled
+# The colours of Cityscapes' own scripts, by train id.
+CITYSCAPES_COLOURS: tuple[Colour, ...] = (
+    (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153), (250, 170, 30),
+    (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142),
+    (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
+)  # fmt: skip
+
+
+def colours(names: Sequence[str]) -> tuple[Colour, ...]:
+    """Return a colour per class: CamVid's or Cityscapes' own, else hues a golden angle apart."""
+    if tuple(names) == NAMES:
+        return tuple(c.colour for c in CAMVID)
+    if tuple(names) == CITYSCAPES:
+        return CITYSCAPES_COLOURS
+    turned = [colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.65, 0.9) for i in range(len(names))]
+    return tuple((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in turned)
+
+
+def fitted(size: tuple[int, int], width: int) -> tuple[int, int]:
+    """Return size (height, width) shrunk to a width; a smaller one stays as it is."""
+    scale = min(width / size[1], 1.0)
+    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+
+
+def jpeg(picture: data.Picture, size: tuple[int, int], quality: int = 82) -> str:
+    """Return RGB bytes H x W x 3, stretched to size (height, width), as a data URI."""
+    out = io.BytesIO()
+    Image.fromarray(data.resize(picture, size)).save(out, "JPEG", quality=quality, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+
+
+def png(mask: Mask, size: tuple[int, int], palette: Sequence[Colour]) -> str:
+    """Return class ids H x W (255: black), brought to size (height, width), as a data URI.
+
+    A PNG of a palette: the colours stay exact, which JPEG's would not, and the file is smaller than one.
+    """
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(palette)] = palette
+    table[IGNORE] = BLACK
+    picture = Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST)
+    picture.putpalette(table.tobytes())
+    out = io.BytesIO()
+    picture.save(out, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
