@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nightseg_train.nets.ddrnet import Context, conv, resize
+from nightseg_train.nets.depthwise import Depthwise
 from nightseg_train.scoring import MEAN, STD
 
 # Kernel, stride, expansion, channels out and number of blocks of each stage.
@@ -30,12 +31,10 @@ TAPS = {1: 24, 2: 40, 4: 112, 6: 320}  # stages whose outputs the decoder sees (
 THEIR_MEAN, THEIR_STD = 127 / 255, 128 / 255
 
 
-def unit(c_in: int, c_out: int, k: int, stride: int = 1, groups: int = 1, act: bool = True) -> nn.Sequential:
-    """Return convolution, batch norm and, where act is set, ReLU6."""
-    layers: list[nn.Module] = [
-        nn.Conv2d(c_in, c_out, k, stride, k // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(c_out, eps=EPS),
-    ]
+def unit(c_in: int, c_out: int, k: int, stride: int = 1, depthwise: bool = False, act: bool = True) -> nn.Sequential:
+    """Return convolution, batch norm and, where act is set, ReLU6; a depthwise one keeps the number of channels."""
+    first = Depthwise(c_in, k, stride) if depthwise else nn.Conv2d(c_in, c_out, k, stride, k // 2, bias=False)
+    layers: list[nn.Module] = [first, nn.BatchNorm2d(c_out, eps=EPS)]
     if act:
         layers.append(nn.ReLU6(inplace=True))
     return nn.Sequential(*layers)
@@ -49,7 +48,7 @@ class Inverted(nn.Module):
         super().__init__()
         c = c_in * expand
         self.expand = unit(c_in, c, 1) if expand > 1 else None
-        self.depthwise = unit(c, c, k, stride, groups=c)
+        self.depthwise = unit(c, c, k, stride, depthwise=True)
         self.project = unit(c, c_out, 1, act=False)
         self.short = stride == 1 and c_in == c_out
 
