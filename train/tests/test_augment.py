@@ -90,3 +90,23 @@ def test_pictures_are_normalised_and_channels_last() -> None:
     assert x.shape == (1, 3, 8, 8)
     assert float(x[0, 0].abs().max()) < 1e-5
     assert float(x[0, 1, 0, 0]) == pytest.approx((0.485 - 0.456) / 0.224, abs=1e-5)
+
+
+def test_fourier_takes_the_means_of_the_other_picture_and_keeps_the_things() -> None:
+    rng = np.random.default_rng(0)
+    day = (0.4 + 0.2 * rng.random((32, 48, 3))).astype(np.float32)
+    night = (0.3 + 0.1 * rng.random((32, 48, 3))).astype(np.float32)
+    out = augment.fourier(day, night, 0.0)
+    np.testing.assert_allclose(out.mean((0, 1)), night.mean((0, 1)), atol=1e-6)
+    np.testing.assert_allclose(out - out.mean((0, 1)), day - day.mean((0, 1)), atol=1e-6)
+
+
+def test_fourier_takes_low_amplitudes_alone() -> None:
+    rng = np.random.default_rng(1)
+    day, night = (0.5 + 0.05 * rng.standard_normal((2, 32, 32, 3))).astype(np.float32)
+    got, own, theirs = (np.abs(np.fft.fft2(v, axes=(0, 1))) for v in (augment.fourier(day, night, 0.1), day, night))
+    low = np.zeros((32, 32), bool)
+    at = np.r_[0:4, 29:32]  # b = floor(0.1 * 32) = 3
+    low[np.ix_(at, at)] = True
+    np.testing.assert_allclose(got[low], theirs[low], rtol=1e-4)
+    np.testing.assert_allclose(got[~low], own[~low], rtol=2e-3, atol=1e-3)

@@ -112,6 +112,26 @@ def roughen(rng: np.random.Generator, picture: Bytes, noise: float) -> Floats:
     return np.clip(x, 0, 1, out=x)
 
 
+def fourier(x: Floats, style: Floats, beta: float) -> Floats:
+    """Return x, H x W x 3 in 0..1, with the low-frequency amplitudes of style: its light and colours, not its things.
+
+    The square of the spectrum that is taken over is 2b + 1 wide, b = floor(beta * min(H, W)); at b = 0 each channel
+    gets the mean of that of style. Source: FDA (Yang and Soatto, CVPR 2020, arXiv 2004.05498), equation 3.
+
+    Raises:
+        ValueError: the two differ in shape.
+    """
+    if x.shape != style.shape:
+        raise ValueError(f"fourier: a picture of {x.shape} cannot take over from one of {style.shape}")
+    h, w = x.shape[:2]
+    b = int(beta * min(h, w))
+    spectrum, theirs = np.fft.rfft2(x, axes=(0, 1)), np.fft.rfft2(style, axes=(0, 1))
+    for rows in (slice(0, b + 1), slice(h - b, h) if b else slice(0, 0)):
+        own = spectrum[rows, : b + 1]
+        own *= np.abs(theirs[rows, : b + 1]) / np.maximum(np.abs(own), 1e-9)
+    return np.clip(np.fft.irfft2(spectrum, (h, w), axes=(0, 1)), 0, 1).astype(np.float32)
+
+
 def _curve(gamma: float) -> NDArray[np.float64]:
     return np.maximum(np.arange(256) / 255, 1e-4) ** gamma
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -47,6 +48,8 @@ class Windows:
         rare_from: batch from which a share rare_windows of the labelled windows is put around a pixel of a class whose
             share of the labels is below rare_share.
         paste: share of the night pictures that get things of a labelled picture pasted in.
+        fourier: share of the labelled pictures that are not darkened but take the low frequencies of a night picture;
+            fourier_beta: how many (see augment.fourier).
     """
 
     labelled: tuple[Part, ...] = ()
@@ -67,6 +70,8 @@ class Windows:
     rare_share: float = 0.03
     rare_windows: float = 0.5
     paste: float = 0.5
+    fourier: float = 0.0
+    fourier_beta: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,7 @@ class Reader:
             by_night, pool = self.rendered[at % len(self.rendered)]
             return self._window(rng, pool, kind, step, at // len(self.rendered), _plain if by_night else self._darken)
         if kind == LABELLED:
-            return self._window(rng, self.labelled, kind, step, at, self._darken)
+            return self._window(rng, self.labelled, kind, step, at, self._style)
         if kind == DAY:
             return self._window(rng, self.day, kind, step, at, self._darken)
         night = self._window(rng, self.night, kind, step, at, self._rough)
@@ -195,6 +200,13 @@ class Reader:
 
     def _darken(self, rng: np.random.Generator, picture: data.Picture, ids: data.Picture | None) -> augment.Floats:
         return augment.mix(rng, picture, ids, self.s.light)
+
+    def _style(self, rng: np.random.Generator, picture: data.Picture, ids: data.Picture | None) -> augment.Floats:
+        if not len(self.night) or rng.random() >= self.s.fourier:
+            return self._darken(rng, picture, ids)
+        other = self.night.images[int(rng.integers(len(self.night)))]
+        style = np.asarray(cv2.resize(other, (picture.shape[1], picture.shape[0])), np.float32)
+        return augment.fourier(augment.mild(rng, picture), style / np.float32(255), self.s.fourier_beta)
 
     def _rough(self, rng: np.random.Generator, picture: data.Picture, _: data.Picture | None) -> augment.Floats:
         return augment.roughen(rng, picture, self.s.light.noise)

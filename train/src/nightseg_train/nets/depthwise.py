@@ -25,7 +25,7 @@ class Depthwise(nn.Conv2d):
         mixed = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
         if not (mixed and torch.is_grad_enabled() and torch.get_autocast_dtype("cpu") == torch.bfloat16):
             return super().forward(x)
-        out: Tensor = Filter.apply(x.bfloat16(), self.weight.bfloat16(), self.stride[0])  # type: ignore[no-untyped-call]
+        out: Tensor = Filter.apply(x.bfloat16(), self.weight.bfloat16(), self.stride[0])
         return out
 
 
