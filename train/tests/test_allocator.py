@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
 import pytest
 
-from nightseg_train import allocator
-
 SCRIPT = """
 import resource, sys
+import torch
 from nightseg_train import allocator
 if len(sys.argv) > 1:
-    allocator.keep_memory()
-import torch
+    assert allocator.keep_memory()
 def faults():
-    torch.ones(16 << 20)
+    torch.ones(4 << 20)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(4):
+for _ in range(20):  # the heap finds its size in the first few
     before = faults()
 print(faults() - before)
 """
 
 
 def faults(*args: str) -> int:
-    env = {k: v for k, v in os.environ.items() if k != allocator.NAME}
-    done = subprocess.run([sys.executable, "-c", SCRIPT, *args], capture_output=True, text=True, check=True, env=env)
+    done = subprocess.run([sys.executable, "-c", SCRIPT, *args], capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's setting")
 def test_freed_memory_is_kept() -> None:
     plain = faults()
-    assert plain > 16
-    assert faults("keep") < plain / 8
+    assert plain > 4
+    assert faults("keep") < plain / 4

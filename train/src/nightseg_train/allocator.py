@@ -6,19 +6,17 @@ of the time of a step of the edge nets on two cores.
 
 from __future__ import annotations
 
-import os
-import sys
+import ctypes
 
-NAME = "GLIBC_TUNABLES"  # read by glibc when a process starts; other C libraries do not know it
-KEPT = "glibc.malloc.mmap_threshold=2147483648:glibc.malloc.trim_threshold=17179869184"
+TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # of mallopt, see malloc.h
+NEVER = -1
 
 
-def keep_memory() -> None:
-    """Start this program once more, with the same arguments, so that it keeps what it frees.
-
-    Nothing happens where the variable is set already, or on other systems than Linux.
-    """
-    if sys.platform == "linux" and NAME not in os.environ:
-        os.environ[NAME] = KEPT
-        sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+def keep_memory() -> bool:
+    """Make this process keep what it frees; False where the C library is not glibc."""
+    try:
+        library = ctypes.CDLL("libc.so.6")
+    except OSError:
+        return False
+    settings = ((MMAP_MAX, 0), (TRIM_THRESHOLD, NEVER), (TOP_PAD, 64 << 20))
+    return all(library.mallopt(name, value) == 1 for name, value in settings)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from nightseg_train import allocator, checkpoint, config, data, loop, parallel, scoring, streams, windows
+from nightseg_train import checkpoint, config, data, loop, parallel, scoring, streams, windows
 from nightseg_train.classes import CAMVID, NAMES
 from nightseg_train.data import shares
 from nightseg_train.data.ids import CITYSCAPES
@@ -223,7 +223,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    allocator.keep_memory()
     s = config.read(Fit, args.config)
     if args.steps is not None:
         s = replace(s, loop=replace(s.loop, steps=args.steps))

@@ -25,7 +25,7 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from nightseg_train import checkpoint, parallel
+from nightseg_train import allocator, checkpoint, parallel
 from nightseg_train.method import Batch, Learner, Method
 
 log = logging.getLogger(__name__)
@@ -205,6 +205,7 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     _same_settings(folder / "settings.json", settings)
     torch.set_num_threads(s.threads)
+    allocator.keep_memory()
     run = Run(method, s, folder, seed)
     rank = parallel.world()[0]
     rows = checkpoint.Rows(folder / "log.csv", run.step) if rank == 0 else None
