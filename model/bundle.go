@@ -201,13 +201,13 @@ func (b *Bundle) checkShapes(name string, g *Graph, in, out *TensorInfo, bad fun
 		if !fits(in.Shape, want) {
 			return bad("takes an input of shape %v, not %v", in.Shape, want)
 		}
-		oh, ow := int64(s[0]), int64(s[1])
+		oh, ow := s[0], s[1]
 		if name != "relight" {
-			oh, ow = (oh+int64(b.Stride)-1)/int64(b.Stride), (ow+int64(b.Stride)-1)/int64(b.Stride)
+			oh, ow = b.LogitSize(oh, ow)
 		}
-		if want := []int64{1, int64(channels), oh, ow}; !fits(out.Shape, want) {
-			return bad("gives an output of shape %v, not %v (%d classes, stride %d)",
-				out.Shape, want, len(b.Classes), b.Stride)
+		if want := []int64{1, int64(channels), int64(oh), int64(ow)}; !fits(out.Shape, want) {
+			return bad("gives an output of shape %v, not %v (%d classes, stride %d, logits %v)",
+				out.Shape, want, len(b.Classes), b.Stride, b.Logits)
 		}
 	}
 	return nil
@@ -235,11 +235,6 @@ func portNames(ts []TensorInfo) string {
 		names[i] = t.Name
 	}
 	return strings.Join(names, ", ")
-}
-
-// LogitSize returns the height and width of the logits for an input of h x w pixels.
-func (m *Manifest) LogitSize(h, w int) (lh, lw int) {
-	return (h + m.Stride - 1) / m.Stride, (w + m.Stride - 1) / m.Stride
 }
 
 // readCapped reads a regular file of at most limit bytes.

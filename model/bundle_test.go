@@ -206,6 +206,24 @@ func TestOpenFaults(t *testing.T) {
 			},
 			[]string{"[1 32 48 3]", "[1 32 64 3]"},
 		},
+		"logits that are far from the stride": {
+			func(t *testing.T, dir string) {
+				edit(t, dir, func(d map[string]any) { d["logits"] = []any{[]any{4, 8}} })
+			},
+			[]string{"logits", "8x4", "48x32", "stride 8"},
+		},
+		"sizes of logits for other shapes": {
+			func(t *testing.T, dir string) {
+				edit(t, dir, func(d map[string]any) { d["logits"] = []any{[]any{4, 6}, []any{4, 6}} })
+			},
+			[]string{"logits", "2 sizes for 1 shapes"},
+		},
+		"logits with a point that the network lacks": {
+			func(t *testing.T, dir string) {
+				edit(t, dir, func(d map[string]any) { d["logits"] = []any{[]any{5, 7}} })
+			},
+			[]string{"segment.onnx", "[1 3 4 6]", "[1 3 5 7]"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := copyTiny(t)
@@ -229,6 +247,29 @@ func TestFileErrorUnwraps(t *testing.T) {
 	err := error(&FileError{File: "f", Problem: "p", Err: cause, Remedy: "r"})
 	if !errors.Is(err, cause) || err.Error() != "f: p: cause (r)" {
 		t.Errorf("error %q", err)
+	}
+}
+
+func TestLogitSize(t *testing.T) {
+	for name, c := range map[string]struct {
+		stride int
+		logits [][2]int
+		h, w   int
+		want   [2]int
+	}{
+		"stride 8":                  {8, nil, 480, 640, [2]int{60, 80}},
+		"stride 4":                  {4, nil, 480, 640, [2]int{120, 160}},
+		"rounded up":                {8, nil, 540, 960, [2]int{68, 120}},
+		"as stated":                 {8, [][2]int{{60, 80}, {68, 121}}, 540, 960, [2]int{68, 121}},
+		"a shape that is not there": {8, [][2]int{{60, 80}, {68, 121}}, 96, 160, [2]int{12, 20}},
+	} {
+		m := Manifest{Stride: c.stride, Shapes: [][2]int{{480, 640}, {540, 960}}, Logits: c.logits}
+		if h, w := m.LogitSize(c.h, c.w); [2]int{h, w} != c.want {
+			t.Errorf("%s: %dx%d, want %v", name, h, w, c.want)
+		}
+		if err := m.checkLogits(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

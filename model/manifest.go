@@ -47,7 +47,8 @@ type Manifest struct {
 	Resize       Resize               `json:"resize"`
 	Normalise    Normalise            `json:"normalise"`
 	AlignCorners bool                 `json:"align_corners"`
-	Stride       int                  `json:"stride"` // input pixels per logit, in both directions
+	Stride       int                  `json:"stride"`           // input pixels per logit, in both directions
+	Logits       [][2]int             `json:"logits,omitempty"` // [H, W] per shape, where not shape / Stride rounded up
 	Graphs       Graphs               `json:"graphs"`
 	ClassShares  []float64            `json:"class_shares"` // share of each class among labelled pixels, sum 1
 	Reweight     Reweight             `json:"reweight"`
@@ -212,7 +213,37 @@ func (m *Manifest) check() error {
 			return fmt.Errorf("shapes: %dx%d occurs twice", s[1], s[0])
 		}
 	}
-	return errors.Join(m.checkGraphs(), m.checkFiles())
+	return errors.Join(m.checkLogits(), m.checkGraphs(), m.checkFiles())
+}
+
+// checkLogits refuses sizes of logits that are not near those of the stride.
+func (m *Manifest) checkLogits() error {
+	if len(m.Logits) == 0 {
+		return nil
+	}
+	if len(m.Logits) != len(m.Shapes) {
+		return fmt.Errorf("logits: %d sizes for %d shapes", len(m.Logits), len(m.Shapes))
+	}
+	for i, s := range m.Shapes {
+		for k, n := range m.Logits[i] {
+			if plain := m.steps(s[k]); n < plain-1 || n > plain+1 {
+				return fmt.Errorf("logits: %dx%d for the shape %dx%d is not of the stride %d",
+					m.Logits[i][1], m.Logits[i][0], s[1], s[0], m.Stride)
+			}
+		}
+	}
+	return nil
+}
+
+// steps is n divided by the stride, rounded up.
+func (m *Manifest) steps(n int) int { return (n + m.Stride - 1) / m.Stride }
+
+// LogitSize returns the height and width of the logits for an input of h x w pixels.
+func (m *Manifest) LogitSize(h, w int) (lh, lw int) {
+	if i := slices.Index(m.Shapes, [2]int{h, w}); i >= 0 && i < len(m.Logits) {
+		return m.Logits[i][0], m.Logits[i][1]
+	}
+	return m.steps(h), m.steps(w)
 }
 
 func (m *Manifest) checkGraphs() error {

@@ -157,20 +157,36 @@ func (b *Bundle) readPorts(in, out *TensorInfo, o *NewOptions, bad func(string, 
 		}
 	}
 	b.Shapes = [][2]int{shape}
-	b.Stride = 1
-	if h, w := out.Shape[2], out.Shape[3]; h > 0 && w > 0 {
-		b.Stride = int(math.Round(float64(shape[0]) / float64(h)))
-		if lh, lw := b.LogitSize(shape[0], shape[1]); int64(lh) != h || int64(lw) != w {
-			return bad("gives logits of %dx%d for an input of %dx%d, which is no whole stride", w, h, shape[1], shape[0])
-		}
-	} else {
+	h, w := int(out.Shape[2]), int(out.Shape[3])
+	if h <= 0 || w <= 0 {
 		return bad("leaves its output size open: export it for %dx%d", shape[1], shape[0])
+	}
+	if !b.setGrid(h, w) {
+		return bad("gives logits of %dx%d for an input of %dx%d, which is no whole stride", w, h, shape[1], shape[0])
 	}
 	b.Graphs.Segment = &Graph{
 		Input:  Port{Name: in.Name, Type: in.Type, Layout: layout},
 		Output: Port{Name: out.Name, Type: "float32", Layout: "NCHW"},
 	}
 	return nil
+}
+
+// setGrid sets the stride for logits of h x w, and their size where it does not follow from that.
+func (b *Bundle) setGrid(h, w int) bool {
+	s := b.Shapes[0]
+	stride := func(edge int) int { // the mean of both directions, without the points at an edge
+		step := func(n, m int) float64 { return float64(n-edge) / float64(max(m-edge, 1)) }
+		return max(int(math.Round((step(s[0], h)+step(s[1], w))/2)), 1)
+	}
+	b.Stride = stride(0)
+	if lh, lw := b.LogitSize(s[0], s[1]); lh == h && lw == w {
+		return true
+	}
+	if b.AlignCorners { // the first and the last logit lie on pixels
+		b.Stride = stride(1)
+	}
+	b.Logits = [][2]int{{h, w}}
+	return b.checkLogits() == nil
 }
 
 // write puts network, golden vectors and manifest into the bundle's directory.

@@ -67,6 +67,36 @@ func TestNewBundle(t *testing.T) {
 	}
 }
 
+func TestNewBundleOnOtherGrids(t *testing.T) {
+	for name, c := range map[string]struct {
+		align  bool
+		stride int
+		logits [][2]int
+		size   [2]int
+	}{
+		"stride-4":    {false, 4, nil, [2]int{8, 12}},
+		"edge-points": {true, 8, [][2]int{{5, 7}}, [2]int{5, 7}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOptions(t, threeClasses)
+			o.ONNX, o.AlignCorners = "testdata/nets/"+name+".onnx", c.align
+			b, _, err := NewBundle(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b.Stride != c.stride || !slices.Equal(b.Logits, c.logits) {
+				t.Errorf("stride %d, logits %v", b.Stride, b.Logits)
+			}
+			if h, w := b.LogitSize(32, 48); [2]int{h, w} != c.size {
+				t.Errorf("logits of %dx%d, want %v", h, w, c.size)
+			}
+			if _, err := Verify(context.Background(), b, ramp{b}); err != nil {
+				t.Errorf("the new bundle does not hold: %v", err)
+			}
+		})
+	}
+}
+
 func TestNewBundleCountsShares(t *testing.T) {
 	o := newOptions(t, threeClasses)
 	o.Labels = t.TempDir()
@@ -119,6 +149,9 @@ func TestNewBundleFaults(t *testing.T) {
 		"no engine":           {threeClasses, func(_ *testing.T, o *NewOptions) { o.Engine = nil }, []string{"no engine"}},
 		"picture is no picture": {
 			threeClasses, func(_ *testing.T, o *NewOptions) { o.Picture = "new.go" }, []string{"new.go"},
+		},
+		"no whole stride": {
+			threeClasses, network("testdata/nets/wide.onnx"), []string{"wide.onnx", "logits of 12x4", "no whole stride"},
 		},
 		"another shape": {threeClasses, func(_ *testing.T, o *NewOptions) { o.Shape[0] = 64 }, []string{"asked for"}},
 	} {

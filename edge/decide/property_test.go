@@ -2,6 +2,7 @@ package decide
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -80,19 +81,32 @@ func TestEqualsThePlainWay(t *testing.T) {
 	}
 }
 
-// A street at the size at which the bundles run.
+// A street at the sizes at which bundles run: stride 8 and 4, and the grid of a
+// network whose corner points lie on the corner pixels.
 func TestStreetAtFullSize(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	for _, c := range []int{11, 19} {
-		for _, threshold := range []float64{0, 0.6} {
-			s := Settings{Std: 0.1, Shares: randomShares(r, c), Threshold: threshold}
-			d, err := New(s)
-			if err != nil {
-				t.Fatal(err)
+	for name, grid := range map[string]struct {
+		h, w  int
+		align bool
+		mode  Mode
+	}{
+		"stride 8": {60, 80, false, Probability}, "stride 4": {120, 160, false, Probability},
+		"corner points": {61, 81, true, Logit},
+	} {
+		for _, c := range []int{11, 19} {
+			for _, threshold := range []float64{0, 0.6} {
+				t.Run(fmt.Sprintf("%s/%d/%v", name, c, threshold), func(t *testing.T) {
+					d, err := New(Settings{
+						Mode: grid.mode, Std: 0.1, Shares: randomShares(r, c), Threshold: threshold, AlignCorners: grid.align,
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+					l := frame.Logits{C: c, H: grid.h, W: grid.w, OutH: 480, OutW: 640}
+					scene(r, &l, "street")
+					compare(t, d, &l)
+				})
 			}
-			l := frame.Logits{C: c, H: 60, W: 80, OutH: 480, OutW: 640}
-			scene(r, &l, "street")
-			compare(t, d, &l)
 		}
 	}
 }

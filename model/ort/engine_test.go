@@ -102,6 +102,37 @@ func TestGoldenOnEveryProvider(t *testing.T) {
 	}
 }
 
+// Logits of another stride, and with a point more than the stride gives, come out
+// on the grid that the bundle states.
+func TestOtherGrids(t *testing.T) {
+	lib := needLibrary(t)
+	for name, c := range map[string]struct {
+		stride int
+		logits [][2]int
+		h, w   int
+	}{
+		"stride-4":    {4, nil, 8, 12},
+		"edge-points": {8, [][2]int{{5, 7}}, 5, 7},
+	} {
+		for _, provider := range lib.Providers() {
+			t.Run(name+"/"+provider, func(t *testing.T) {
+				b := withNetwork(t, "nets/"+name+".onnx")
+				b.Stride, b.Logits = c.stride, c.logits
+				e := openEngine(t, b, model.Options{Provider: provider, Precision: model.FP32})
+				in := goldenFrame(t, openBundle(t, tiny))
+				in.Relight = frame.RelightNone
+				var l frame.Logits
+				if err := e.Infer(&l, in); err != nil {
+					t.Fatal(err)
+				}
+				if l.H != c.h || l.W != c.w || l.OutH != 32 || l.OutW != 48 || len(l.Data) != 3*c.h*c.w {
+					t.Errorf("logits of %dx%d for a mask of %dx%d, %d values", l.H, l.W, l.OutH, l.OutW, len(l.Data))
+				}
+			})
+		}
+	}
+}
+
 func TestAutomaticChoice(t *testing.T) {
 	lib := needLibrary(t)
 	e := openEngine(t, openBundle(t, tiny), model.Options{})

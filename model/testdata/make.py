@@ -128,6 +128,19 @@ def from_bytes(rng: np.random.Generator) -> onnx.ModelProto:
                  [tensor("out", TensorProto.FLOAT, 1, CLASSES, HEIGHT // STRIDE, WIDTH // STRIDE)], weights)
 
 
+def on_grid(rng: np.random.Generator, down: int, across: int, edge: int = 0) -> onnx.ModelProto:
+    """Return a segmentation network whose logits have these strides, with an edge also a point more on each side.
+
+    Networks of stride 8 that pad and round up while pooling, as PSPNet does, have such a point.
+    """
+    node = helper.make_node("Conv", ["x", "w1"], ["logits"], kernel_shape=[down, across], strides=[down, across],
+                            pads=[edge] * 4)
+    h, w = (HEIGHT + 2 * edge) // down, (WIDTH + 2 * edge) // across
+    return model("grid", [node], [tensor("x", TensorProto.FLOAT, 1, 3, HEIGHT, WIDTH)],
+                 [tensor("logits", TensorProto.FLOAT, 1, CLASSES, h, w)],
+                 {"w1": weights_of(rng, CLASSES, 3, down, across)})
+
+
 def classes_out(rng: np.random.Generator) -> onnx.ModelProto:
     """Return a network that gives class numbers where logits are needed."""
     node = helper.make_node
@@ -244,6 +257,11 @@ def main() -> None:
             grid=2),
         "free-size": segment(rng, [node("Identity", ["c3"], ["logits"])], free=True),
         "bytes": from_bytes(rng), "argmax": classes_out(rng),
+    }.items():
+        onnx.save(net, nets / f"{name}.onnx")
+    grids = np.random.default_rng(4)
+    for name, net in {
+        "stride-4": on_grid(grids, 4, 4), "edge-points": on_grid(grids, 8, 8, edge=4), "wide": on_grid(grids, 8, 4),
     }.items():
         onnx.save(net, nets / f"{name}.onnx")
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
