@@ -110,7 +110,8 @@ $(SYNTH)/.done:
 
 .PHONY: train-first
 train-first: setup-ort setup-train synth-train ## train and export model/bundles/street-11 (1.5 h on two cores; resumable)
-	PYTHONPATH=train/src $(TRAIN) -m nightseg_train train-first --config train/configs/street-11.yaml
+	PYTHONPATH=train/src $(TRAIN) -m nightseg_train queue --config train/configs/street-11/queue.yaml
+	PYTHONPATH=train/src $(TRAIN) -m nightseg_train export --config train/configs/street-11/export.yaml
 
 .PHONY: clean
 clean: ## remove what was built; downloads stay in .cache

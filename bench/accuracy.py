@@ -3,7 +3,7 @@
 For each set `nightseg eval` scores float and int8 networks, with and without the relight network, at several stds of
 the class weights, with intervals; the trainer scores ESPNetv2 with its Cityscapes weights untouched. Sets to test on
 are looked at once: what was found is kept as JSON beside the tables, and a set that is there already is not scored
-again, only its table is written anew; with another bundle it is refused. Each look is added to the log.
+again, only its table is written anew; with another bundle it is refused. Each look becomes a line of the log.
 
 Exit code 3 where int8 is more than --within points below float.
 """
@@ -11,13 +11,10 @@ Exit code 3 where int8 is more than --within points below float.
 from __future__ import annotations
 
 import argparse
-import csv
-import hashlib
 import json
 import os
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +34,7 @@ TO_CHOOSE_ON = ["day_val", "night_dev"]
 TO_TEST_ON = ["day_test", "dusk_test", "night_coarse"]
 APART = "fence"  # too few pixels by night: reported apart
 NIGHT = {"night_dev", "night_coarse"}
-LOOKS_HEAD = ["date", "bundle", "bundle_sha256", "set", "frames", "figures"]
 TRAINER = common.ROOT / ".cache/venv/train/bin/python"
-WEIGHTS = SHARED / "models/espnetv2_cityscapes/espnetv2_s_2.0_city_1024x512.safetensors"
 ESPNET = "ESPNetv2, Cityscapes weights untouched"
 
 
@@ -59,29 +54,17 @@ def score(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def score_espnet(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Score the untouched ESPNetv2 on a set with the trainer, and log a look at a test set."""
+    """Score the untouched ESPNetv2 on a set with the trainer, which logs a look at a test set."""
     folder = SHARED / "data" / SETS[name]
-    common.need(TRAINER, "make the trainer's environment with make train-first, or leave it out with --no-espnet")
+    common.need(TRAINER, "make the trainer's environment with make setup-train, or leave it out with --no-espnet")
     os.environ["PYTHONPATH"] = str(common.ROOT / "train/src")
-    found = common.call([
-        str(TRAINER), "-m", "nightseg_train", "eval-espnet", "--images", str(folder / "images"),
+    command = [
+        str(TRAINER), "-m", "nightseg_train", "eval", "--espnet", "--images", str(folder / "images"),
         "--labels", str(folder / "labels"), "--shared", str(SHARED),
-    ])  # fmt: skip
+    ]  # fmt: skip
     if name in TO_TEST_ON:
-        add_look(args.log, name, found)
-    return found
-
-
-def add_look(file: Path, name: str, found: dict[str, Any]) -> None:
-    """Add a look of the trainer to the log, in the form that the program writes."""
-    new = not file.exists() or file.stat().st_size == 0
-    with file.open("a", encoding="utf-8", newline="") as out:
-        rows = csv.writer(out, lineterminator="\n")
-        if new:
-            rows.writerow(LOOKS_HEAD)
-        sha = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        rows.writerow([now, ESPNET, sha, name, found["frames"], f"fp32/none/0 {found['miou']:.2f}"])
+        command += ["--look", "--log", str(args.log)]
+    return common.call(command)
 
 
 def without_apart(per_class: dict[str, float | None]) -> float:

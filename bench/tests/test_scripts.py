@@ -1,6 +1,5 @@
 """The measuring scripts: load, limits, tables, memory."""
 
-import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -196,14 +195,22 @@ def test_a_set_to_choose_on_is_scored_each_time(tmp_path: Path, monkeypatch: pyt
     assert all("--look" not in c for c in looks)
 
 
-@pytest.mark.skipif(not accuracy.WEIGHTS.exists(), reason="../shared is not there")
-def test_looks_of_the_trainer_are_logged(tmp_path: Path) -> None:
+def test_looks_of_the_trainer_are_asked_for_and_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = []
+
+    def look(command: list[str]) -> dict[str, Any]:
+        commands.append(command)
+        found: dict[str, Any] = KEPT["espnet"] if "nightseg_train" in command else KEPT["nightseg"]
+        return found | {"bundle_sha256": "a" * 64}
+
+    monkeypatch.setattr(common, "call", look)
+    monkeypatch.setattr(common, "program", lambda: "nightseg")
+    monkeypatch.setattr(common, "need", lambda path, _: path)
+    monkeypatch.setattr(accuracy, "identity", lambda _: "a" * 64)
     log = tmp_path / "looks.csv"
-    for _ in range(2):
-        accuracy.add_look(log, "dusk_test", {"frames": 3, "miou": 45.456})
-    with log.open(encoding="utf-8") as f:
-        rows = list(csv.reader(f))
-    assert len(rows) == 3
-    assert rows[0] == accuracy.LOOKS_HEAD
-    assert rows[1][3:] == ["dusk_test", "3", "fp32/none/0 45.46"]
-    assert len(rows[1][2]) == 64
+    command = ["--keep", str(tmp_path), "--sets", "day_val", "dusk_test", "--within", "2", "--log", str(log)]
+    assert accuracy.main(command) == common.DONE
+    chosen, tested = (c for c in commands if "--espnet" in c)
+    assert "--look" not in chosen
+    assert tested[-3:] == ["--look", "--log", str(log)]
+    assert tested[tested.index("--images") + 1].endswith("camvid_dusk/dusk_test/images")

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from nightseg_train import data, pools, student
+from nightseg_train import data
 
 ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "bin/nightseg"
 SHARED = ROOT.parent / "shared"
 
 
@@ -47,17 +48,3 @@ def soft(seed: int) -> data.Picture:
     rng = np.random.default_rng(seed)
     best = np.kron(rng.integers(0, 11, (6, 8)), np.ones((20, 20), np.int64))
     return np.asarray(np.eye(11)[best] * 200 + 5, np.uint8)
-
-
-@pytest.fixture(scope="session")
-def small_pools() -> student.Pools:
-    """Return a few made-up pictures of each kind."""
-
-    def labelled(seed: int) -> pools.Pool:
-        return pools.Pool([picture(seed + i) for i in range(3)], [label(seed + i) for i in range(3)], [])
-
-    def taught(seed: int) -> pools.Pool:
-        return pools.Pool([picture(seed + i) for i in range(3)], [], [soft(seed + i) for i in range(3)])
-
-    drives = tuple(labelled(10 * t) for t in range(3))
-    return student.Pools(labelled(100), drives, taught(200), taught(300), 0.1, (0.02, *[0.098] * 10))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,11 @@ def test_processes_share_one_batch(town: Path) -> None:
         assert torch.equal(reader(3).x["night"], whole.x["night"][rank : rank + 1])
 
 
+def test_every_nth_picture_of_a_part(town: Path) -> None:
+    part = Part("synth", "town", "train/day", stride=2)
+    assert [i.image.name[13:19] for i in streams.read([part], town)[0]] == ["000000", "000002"]
+
+
 def test_streams_refuse_what_does_not_fit(town: Path) -> None:
     with pytest.raises(ValueError, match=r"streams\.night: the method needs it"):
         streams.Reader(small(night=()), NEEDS, town, 1)
@@ -85,6 +91,18 @@ def test_a_small_run_trains_scores_and_goes_on(town: Path) -> None:
     assert np.isfinite(state["scores"][loop.CHOOSE])
     assert fit.fit(settings(), town) == best
     assert (town / "runs/small/log.csv").read_text().count("\n") == 3
+
+
+def test_a_setting_that_an_older_run_lacks_had_its_default(town: Path) -> None:
+    fit.fit(settings(), town)
+    file = town / "runs/small/settings.json"
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    del kept["streams"]["source"][0]["stride"], kept["selftrain"]
+    file.write_text(json.dumps(kept), encoding="utf-8")
+    fit.fit(settings(), town)
+    every_second = dataclasses.replace(small().source[0], stride=2)
+    with pytest.raises(ValueError, match="other settings"):
+        fit.fit(dataclasses.replace(settings(), streams=small(source=(every_second,))), town)
 
 
 def test_start_names_networks_and_files(town: Path) -> None:
@@ -121,5 +139,5 @@ def test_unknown_keys_are_errors(tmp_path: Path) -> None:
 def test_static_classes() -> None:
     assert fit.static_ids(CITYSCAPES) == tuple(range(11))
     assert fit.static_ids(NAMES) == (0, 1, 2, 3, 4, 5, 6, 7)
-    with pytest.raises(ValueError, match="cannot move is not known"):
+    with pytest.raises(ValueError, match="which of them cannot move"):
         fit.static_ids(("a", "b"))

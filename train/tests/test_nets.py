@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from nightseg_train import scoring, teacher
+from nightseg_train import scoring
 from nightseg_train.nets import espnetv2, lite
 from nightseg_train.nets.ddrnet import TINY, WIDTHS, DDRNet
 from nightseg_train.nets.espnetv2 import ESPNetv2
@@ -21,8 +21,9 @@ def test_espnetv2_reproduces_the_golden_outputs(shared: Path, s: float) -> None:
     golden = np.load(shared / f"models/espnetv2_cityscapes/golden_s_{s:.1f}.npz")
     y, x = np.mgrid[0:128, 0:256].astype(np.float32)
     waves = np.stack([np.sin(x / 17 + y / 31), np.cos(x / 23 - y / 11), np.sin((x + 2 * y) / 41)])
+    weights = shared / f"models/espnetv2_cityscapes/espnetv2_s_{s:.1f}_city_1024x512.safetensors"
     with torch.inference_mode():
-        logits = teacher.cityscapes(shared, s)(torch.from_numpy(waves[None])).numpy()
+        logits = espnetv2.load_cityscapes(weights, s)(torch.from_numpy(waves[None])).numpy()
     expected = golden["logits_every_8"]
     assert np.abs(logits[:, :, ::8, ::8] - expected).max() < 1e-3 * np.ptp(expected)
     assert (logits.argmax(1) == golden["argmax"]).mean() > 0.9999

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from nightseg_train import data, metrics, scoring, teacher
+from conftest import PROGRAM
+from nightseg_train import data, evaluate, metrics, scoring
 from nightseg_train.classes import NAMES
+from nightseg_train.nets.espnetv2 import load_cityscapes
 
-PROGRAM = Path(__file__).resolve().parents[2] / "bin/nightseg"
 FIRST_SEED = 2001  # not among the seeds of training
 
 
@@ -30,7 +31,7 @@ def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def score(shared: Path, drives: Path, time: str) -> metrics.Score:
     """Return what the untouched Cityscapes network scores on the drives at a time of day."""
-    net = teacher.cityscapes(shared)
+    net = load_cityscapes(shared / evaluate.ESPNET)
     total = np.zeros((len(NAMES), len(NAMES) + 1), np.int64)
     items = data.list_dark_zurich(drives, "val", time)
     assert len(items) == 20

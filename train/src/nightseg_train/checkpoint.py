@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +27,12 @@ def load(path: Path) -> dict[str, object] | None:
     if not isinstance(state, dict):
         raise ValueError(f"checkpoint: {path} does not hold a state")
     return state
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 class Average:
@@ -66,29 +73,6 @@ class Average:
         for key, value in tensors.items():
             self.values[key].copy_(value)
         self.steps = steps
-
-
-class Log:
-    """A CSV file of one row per call; an existing one is cut back to the step that a run goes on from."""
-
-    def __init__(self, path: Path, fields: tuple[str, ...], resume_at: int) -> None:
-        """Open path; rows whose first field is above resume_at are dropped."""
-        self.path, self.fields = path, fields
-        rows: list[dict[str, str]] = []
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as f:
-                rows = [r for r in csv.DictReader(f) if int(r[fields[0]]) <= resume_at]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8") as f:
-            out = csv.DictWriter(f, fields, extrasaction="ignore")
-            out.writeheader()
-            out.writerows(rows)
-
-    def row(self, **values: object) -> None:
-        """Append one row; floats are written with five digits."""
-        text = {k: f"{v:.5g}" if isinstance(v, float) else str(v) for k, v in values.items()}
-        with self.path.open("a", newline="", encoding="utf-8") as f:
-            csv.DictWriter(f, self.fields).writerow(text)
 
 
 class Rows:

@@ -1,7 +1,8 @@
-"""The 11 classes of CamVid, their colours, and the way from Cityscapes train ids to them."""
+"""The 11 classes of CamVid, the 19 of Cityscapes, their colours, and the way from these to those."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 IGNORE = 255  # a label that no score and no loss counts
@@ -31,6 +32,39 @@ CAMVID: tuple[Class, ...] = (
 )
 NAMES: tuple[str, ...] = tuple(c.name for c in CAMVID)
 
-# CamVid id of each of the 19 Cityscapes train ids, in order (road, sidewalk, building, wall, fence, pole,
-# traffic light, traffic sign, vegetation, terrain, sky, person, rider, car, truck, bus, train, motorcycle, bicycle).
+# By train id, with the colours of the data set's own scripts; DANNet takes road to sky for what cannot move.
+CITYSCAPES: tuple[Class, ...] = (
+    Class("road", (128, 64, 128), True),
+    Class("sidewalk", (244, 35, 232), True),
+    Class("building", (70, 70, 70), True),
+    Class("wall", (102, 102, 156), True),
+    Class("fence", (190, 153, 153), True),
+    Class("pole", (153, 153, 153), True),
+    Class("traffic light", (250, 170, 30), True),
+    Class("traffic sign", (220, 220, 0), True),
+    Class("vegetation", (107, 142, 35), True),
+    Class("terrain", (152, 251, 152), True),
+    Class("sky", (70, 130, 180), True),
+    Class("person", (220, 20, 60), False),
+    Class("rider", (255, 0, 0), False),
+    Class("car", (0, 0, 142), False),
+    Class("truck", (0, 0, 70), False),
+    Class("bus", (0, 60, 100), False),
+    Class("train", (0, 80, 100), False),
+    Class("motorcycle", (0, 0, 230), False),
+    Class("bicycle", (119, 11, 32), False),
+)
+# CamVid id of each of the Cityscapes train ids, in order.
 FROM_CITYSCAPES: tuple[int, ...] = (3, 4, 1, 1, 7, 2, 6, 6, 5, 5, 0, 9, 10, 8, 8, 8, 8, 10, 10)
+
+
+def by_names(names: Sequence[str]) -> tuple[Class, ...]:
+    """Return the classes of a data set's labels from their names, in the order of the ids.
+
+    Raises:
+        ValueError: the names are neither CamVid's nor Cityscapes'.
+    """
+    for known in (CAMVID, CITYSCAPES):
+        if tuple(names) == tuple(c.name for c in known):
+            return known
+    raise ValueError(f"classes: colours of {', '.join(names)}, and which of them cannot move, are not known")

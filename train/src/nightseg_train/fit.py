@@ -19,10 +19,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from nightseg_train import checkpoint, config, data, loop, parallel, scoring, streams, windows
-from nightseg_train.classes import CAMVID, NAMES
+from nightseg_train import checkpoint, classes, config, data, loop, parallel, scoring, streams, windows
 from nightseg_train.data import shares
-from nightseg_train.data.ids import CITYSCAPES
 from nightseg_train.loop import Loop
 from nightseg_train.method import Batch, Learner, Method
 from nightseg_train.methods import dannet, selftrain, source
@@ -32,7 +30,8 @@ from nightseg_train.streams import Part, Streams
 from nightseg_train.windows import Windows
 
 IMAGENET = "imagenet"
-STATIC_CITYSCAPES = tuple(range(11))  # road to sky: what cannot move (DANNet)
+Score = Callable[[scoring.Predict], Mapping[str, float]]
+Own = source.Settings | selftrain.Settings | dannet.Settings
 
 
 @dataclass(frozen=True)
@@ -75,18 +74,21 @@ class Fit:
     source: source.Settings = field(default_factory=source.Settings)
     selftrain: selftrain.Settings = field(default_factory=selftrain.Settings)
 
+    def own(self) -> Own:
+        """Return the settings of its method.
+
+        Raises:
+            ValueError: there is no such method.
+        """
+        named: dict[str, Own] = {"dannet": self.dannet, "source": self.source, "selftrain": self.selftrain}
+        if self.method not in named:
+            raise ValueError(f"method: {self.method!r} is not one of {', '.join(named)}")
+        return named[self.method]
+
 
 def static_ids(names: Sequence[str]) -> tuple[int, ...]:
-    """Return the ids of the classes that cannot move.
-
-    Raises:
-        ValueError: the classes are neither Cityscapes' nor CamVid's.
-    """
-    if tuple(names) == CITYSCAPES:
-        return STATIC_CITYSCAPES
-    if tuple(names) == NAMES:
-        return tuple(i for i, c in enumerate(CAMVID) if c.static)
-    raise ValueError(f"fit: which of {', '.join(names)} cannot move is not known")
+    """Return the ids of the classes that cannot move; errors as of classes.by_names."""
+    return tuple(i for i, c in enumerate(classes.by_names(names)) if c.static)
 
 
 @dataclass(frozen=True)
@@ -147,48 +149,54 @@ def begin(method: Method, start: Sequence[str], base: Path) -> None:
             released.load(net, snapshot[name] if isinstance(snapshot, dict) else base / file)
 
 
-def validator(s: Fit, base: Path, names: tuple[str, ...]) -> loop.Validate:
-    """Return the function that scores a method on the parts to choose on; "choose" is their weighted mean.
+def scorer(
+    parts: Sequence[Validation], base: Path, names: tuple[str, ...], size: tuple[int, int], align_corners: bool
+) -> Score:
+    """Return the function that scores predictions on the parts to choose on; "choose" is their weighted mean.
+
+    Args:
+        parts: where to score.
+        base: root of the checkout.
+        names: the classes of the predictions.
+        size: height and width that pictures are stretched to.
+        align_corners: how logits are brought to the size of a label.
 
     Raises:
-        ValueError: there is none, or one has other classes than the labelled parts.
+        ValueError: there is no part, no such part, or one has other classes than names.
     """
-    if not s.validate:
-        raise ValueError("validate: a run needs a part to choose snapshots on")
+    if not parts:
+        raise ValueError("validate: a part to choose on is needed")
     listed: list[tuple[Validation, list[data.Item]]] = []
-    for v in s.validate:
-        items, classes = streams.read([Part(v.set, v.root, v.part)], base)
-        if classes != names:
-            raise ValueError(f"validate: {v.set} {v.part} has other classes than the labelled parts")
+    for v in parts:
+        items, found = streams.read([Part(v.set, v.root, v.part)], base)
+        if found != names:
+            raise ValueError(f"validate: {v.set} {v.part} has other classes than the training")
         listed.append((v, items[:: v.stride]))
 
-    def validate(method: Method) -> Mapping[str, float]:
+    def score(predict: scoring.Predict) -> Mapping[str, float]:
         scores = {}
         for v, items in listed:
-            found = scoring.score_items(
-                method.predict, items, len(names), align_corners=method.align_corners, size=s.size
-            )
+            found = scoring.score_items(predict, items, len(names), align_corners, size)
             scores[f"{v.set}/{v.part}"] = found.miou
         weights = [v.weight for v, _ in listed]
         return scores | {loop.CHOOSE: float(np.average(list(scores.values()), weights=weights))}
 
-    return validate
+    return score
 
 
-def make(s: Fit, base: Path) -> tuple[Learner, tuple[str, ...]]:
-    """Return the method of a run with its random weights, and the classes of the labelled parts.
+def make(s: Fit, base: Path) -> tuple[Learner, Labelled]:
+    """Return the method of a run with its random weights, and what the labelled parts hold.
 
     Raises:
         ValueError, FileNotFoundError: the settings do not fit each other or the data.
     """
-    if s.method not in METHODS:
-        raise ValueError(f"method: {s.method!r} is not one of {', '.join(METHODS)}")
+    s.own()
     if bool(s.windows.labelled) == bool(s.streams.source):
         raise ValueError("streams.source, windows.labelled: labelled pictures are needed in one of the two")
     items, names = streams.read(s.streams.source or (*s.windows.labelled, *s.windows.rendered), base)
     seen = labelled(items, names)
     torch.manual_seed(s.seed)
-    return METHODS[s.method](s, seen), names
+    return METHODS[s.method](s, seen), seen
 
 
 def fit(s: Fit, base: Path = config.ROOT) -> Path:
@@ -200,7 +208,8 @@ def fit(s: Fit, base: Path = config.ROOT) -> Path:
     """
     parallel.start(torch.device(s.loop.device))
     try:
-        method, names = make(s, base)
+        method, seen = make(s, base)
+        score = scorer(s.validate, base, seen.names, s.size, method.align_corners)
         begin(method, s.start, base)
         reader: Callable[[int], Batch]
         if s.windows.labelled:
@@ -209,7 +218,7 @@ def fit(s: Fit, base: Path = config.ROOT) -> Path:
             reader = streams.Reader(s.streams, method.needs, base, s.seed)
         folder = base / s.work / s.name
         with streams.Ahead(reader) as batches:
-            return loop.fit(method, batches, validator(s, base, names), s.loop, folder, s.seed, s)
+            return loop.fit(method, batches, lambda m: score(m.predict), s.loop, folder, s.seed, s)
     finally:
         parallel.stop()
 

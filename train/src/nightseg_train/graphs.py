@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,21 +21,23 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 
 from nightseg_train import runtime
+from nightseg_train.nets.espnetv2 import ESPNetv2
+from nightseg_train.nets.lightnet import LightNet
 from nightseg_train.nets.relight import Relight
 from nightseg_train.scoring import MEAN, STD
 
 log = logging.getLogger(__name__)
 OPSET = 17
 PARITY = 1e-3  # largest difference between PyTorch and ONNX Runtime, as a share of the range of the output
-# Tail of the relight net: maps that multiply a picture of full range stay float, and so do tanh and sum.
-RELIGHT_FLOAT = ("/enlarge", "/gain", "/offset", "Tanh")
+# What PyTorch warns of in an export; here sizes are fixed, and the result is checked.
+NOTES = ("Converting a tensor to a Python", "torch.tensor results are registered", "Constant folding")
 Values = NDArray[np.float32] | NDArray[np.uint8]
 
 
 class RelightGraph(nn.Module):
-    """The relight net with its input as the camera gives it: 1 x H x W x 3 bytes in, 1 x 3 x H x W out."""
+    """A relight net with its input as the camera gives it: 1 x H x W x 3 bytes in, 1 x 3 x H x W out."""
 
-    def __init__(self, net: Relight) -> None:
+    def __init__(self, net: LightNet | Relight) -> None:
         """Wrap a net."""
         super().__init__()
         self.net = net
@@ -45,6 +49,20 @@ class RelightGraph(nn.Module):
         """Return the relit picture in normalised units."""
         x = image.permute(0, 3, 1, 2).float() * self.get_buffer("scale") + self.get_buffer("shift")
         y: Tensor = self.net(x)
+        return y
+
+
+class SegmentGraph(nn.Module):
+    """A segmentation net as methods call it: 1 x 3 x H x W in normalised units in, logits at its own stride out."""
+
+    def __init__(self, net: nn.Module) -> None:
+        """Wrap a net."""
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits, 1 x classes x h x w."""
+        y: Tensor = self.net.half_size(x) if isinstance(self.net, ESPNetv2) else self.net(x)
         return y
 
 
@@ -70,6 +88,8 @@ def write(net: nn.Module, example: Tensor, port: Port, path: Path) -> float:
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore", DeprecationWarning)
+        for told in NOTES:
+            warnings.filterwarnings("ignore", told)
         raw = Path(folder) / "raw.onnx"
         torch.onnx.export(
             net, (example,), str(raw), opset_version=OPSET, dynamo=False,
@@ -101,6 +121,12 @@ def _simplify(source: Path, target: Path) -> None:
     model.producer_name, model.producer_version, model.doc_string = "nightseg_train", "", ""
     onnx.checker.check_model(model)
     onnx.save(model, str(target))
+
+
+def output_size(path: Path) -> tuple[int, int]:
+    """Return height and width of what an ONNX file of fixed shape gives."""
+    dims = onnx.load(str(path), load_external_data=False).graph.output[0].type.tensor_type.shape.dim
+    return int(dims[2].dim_value), int(dims[3].dim_value)
 
 
 def relative(got: Values, expected: Values) -> float:
@@ -139,13 +165,16 @@ def quantise(source: Path, target: Path, port: Port, inputs: Callable[[], Sequen
     """Write the integer version of an ONNX file: QDQ, weights int8 per channel, activations uint8.
 
     Raises:
-        ValueError: the calibration method is not known.
+        ValueError: the calibration method is not known, or no node has the name of one that is to stay float.
     """
     methods = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile}
     if c.method not in methods:
         raise ValueError(f"graphs: calibration {c.method!r} is not one of {', '.join(methods)}")
     names = [n.name for n in onnx.load(str(source)).graph.node]
-    with tempfile.TemporaryDirectory() as folder:
+    idle = [part for part in c.keep_float if not any(part in n for n in names)]
+    if idle:
+        raise ValueError(f"graphs: {source.name} has no node {idle[0]!r} to keep in float")
+    with tempfile.TemporaryDirectory() as folder, _quiet():
         ready = Path(folder) / "ready.onnx"
         quant_pre_process(str(source), str(ready), skip_optimization=True, skip_symbolic_shape=True)
         quantize_static(
@@ -155,3 +184,14 @@ def quantise(source: Path, target: Path, port: Port, inputs: Callable[[], Sequen
             calibrate_method=methods[c.method],
             extra_options={"CalibPercentile": c.percentile, "CalibTensorRangeSymmetric": False},
         )  # fmt: skip
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep ONNX Runtime's tools from logging each weight, and standard output for what commands write there."""
+    with redirect_stdout(sys.stderr):
+        logging.disable(logging.INFO)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)

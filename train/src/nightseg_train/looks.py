@@ -7,22 +7,24 @@ a line of the log, which also holds the looks of `nightseg eval`.
 from __future__ import annotations
 
 import csv
-import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
 
-from nightseg_train import data, metrics, scoring, streams
+from nightseg_train import checkpoint, data, metrics, streams
 from nightseg_train.classes import IGNORE, NAMES
 from nightseg_train.data.others import MSRS_NAMES
 from nightseg_train.metrics.miou import Matrix
 from nightseg_train.runs import Finished, Look
 
 HEAD = ("date", "bundle", "bundle_sha256", "set", "frames", "figures")
+TO_TEST_ON = ("day_test", "dusk_test", "night_coarse", "*_proxy")  # names of their folders
+Masks = Callable[[Path, tuple[int, int]], data.Picture]  # picture file, size (height, width) of the mask -> class ids
 # MSRS's own classes: what each of CamVid's counts as; all others are background.
 TO_MSRS: Mapping[str, str] = {"car": "car", "pedestrian": "person", "bicyclist": "bike"}
 
@@ -66,21 +68,33 @@ def table(run: tuple[str, ...], labels: tuple[str, ...]) -> np.ndarray[tuple[int
     return ids
 
 
-def score(run: Finished, items: Sequence[data.Item], labels: tuple[str, ...], look: Look) -> list[Matrix]:
+def confusions(
+    masks: Masks, found: tuple[str, ...], items: Iterable[data.Item], labels: tuple[str, ...]
+) -> list[Matrix]:
     """Return a confusion matrix per labelled picture, in the order of the items.
+
+    Args:
+        masks: what is scored.
+        found: its classes.
+        items: the pictures.
+        labels: the classes of their labels.
 
     Raises:
         ValueError: a picture has no label, or the classes do not fit.
     """
-    out, ids = [], table(run.names, labels)
+    out, ids = [], table(found, labels)
     for item in items:
         if item.label is None:
             raise ValueError(f"looks: {item.image} has no label")
         label = data.read_label(item.label, len(labels))
-        logits = run.predict(data.read_image(item.image, run.settings.size), look)
-        mask = scoring.decide(logits, (label.shape[0], label.shape[1]), align_corners=run.method.align_corners)
+        mask = masks(item.image, (label.shape[0], label.shape[1]))
         out.append(metrics.confusion(label, ids[mask], len(labels)))
     return out
+
+
+def score(run: Finished, items: Iterable[data.Item], labels: tuple[str, ...], look: Look) -> list[Matrix]:
+    """Return a run's confusion matrix per labelled picture, in the order of the items; errors as of confusions."""
+    return confusions(lambda image, size: run.mask(image, size, look), run.names, items, labels)
 
 
 def kept(folder: Path, s: Set, look: Look) -> Path:
@@ -102,7 +116,7 @@ def matrices(
         log: where a look at a set to test on becomes a line.
         allowed: names of the sets to test on that may be looked at now.
     """
-    file, snapshot = kept(run.folder, s, look), _sha256(run.folder / "best.pt")
+    file, snapshot = kept(run.folder, s, look), checkpoint.sha256(run.folder / "best.pt")
     if file.is_file():
         held = np.load(file)
         if str(held["snapshot"]) == snapshot:
@@ -112,22 +126,36 @@ def matrices(
     items, labels = s.items(base)
     found = score(run, items, labels, look)
     if s.test:
-        _log(log, run, s, look, snapshot, found)
+        add(log, Seen(f"run {run.folder.name}", snapshot, f"fp32/{look.name() or 'as trained'}"), s.name, found)
     file.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(file, matrices=np.stack(found), snapshot=snapshot)
     return found
 
 
-def _log(file: Path, run: Finished, s: Set, look: Look, snapshot: str, found: Sequence[Matrix]) -> None:
+@dataclass(frozen=True)
+class Seen:
+    """What a line of the log says of what was looked at: its name, the hash of its weights, and how it was run."""
+
+    name: str
+    sha256: str
+    how: str
+
+
+def add(file: Path, seen: Seen, name: str, found: Sequence[Matrix]) -> None:
+    """Add a look at a set to test on, by its name, to the log, in the form that `nightseg eval` writes."""
     new = not file.exists() or file.stat().st_size == 0
-    figure = f"fp32/{look.name() or 'as trained'} {metrics.mean_iou(np.sum(found, 0)):.2f}"
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    figure = f"{seen.how} {metrics.mean_iou(np.sum(found, 0)):.2f}"
     with file.open("a", encoding="utf-8", newline="") as out:
         rows = csv.writer(out, lineterminator="\n")
         if new:
             rows.writerow(HEAD)
-        rows.writerow([now, f"run {run.folder.name}", snapshot, s.name, len(found), figure])
+        rows.writerow([now, seen.name, seen.sha256, name, len(found), figure])
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def reserved(folder: Path) -> str | None:
+    """Return the name of the set to test on that a folder belongs to, by the names of the folders above it, or None."""
+    for part in reversed((*folder.parts, *folder.resolve().parts)):
+        if any(fnmatch(part, pattern) for pattern in TO_TEST_ON):
+            return part
+    return None

@@ -25,7 +25,7 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from nightseg_train import allocator, checkpoint, parallel
+from nightseg_train import allocator, checkpoint, config, parallel
 from nightseg_train.method import Batch, Learner, Method
 
 log = logging.getLogger(__name__)
@@ -265,10 +265,13 @@ def snapshot(run: Run, validate: Validate) -> dict[str, float]:
 
 
 def _same_settings(path: Path, settings: object) -> None:
-    """Keep the settings of a new run; refuse to go on with others."""
+    """Keep the settings of a new run; refuse to go on with others. One that a run lacks had its default."""
     if settings is None:
         return
+    if path.exists():
+        kept = config.from_tree(type(settings), json.loads(path.read_text(encoding="utf-8")), "")
+        if kept != settings:
+            raise ValueError(f"fit: {path.parent} holds a run with other settings ({path.name}); take another folder")
+        return
     text = json.dumps(asdict(settings), indent=1, sort_keys=True, default=str)  # type: ignore[call-overload]
-    if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise ValueError(f"fit: {path.parent} holds a run with other settings ({path.name}); take another folder")
     path.write_text(text, encoding="utf-8")

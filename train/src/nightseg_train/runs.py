@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nightseg_train import checkpoint, config, data, fit
+from nightseg_train import checkpoint, config, data, fit, scoring
 from nightseg_train.fit import Fit
 from nightseg_train.method import Learner, View
 
@@ -60,12 +60,13 @@ AS_IS = Look()
 
 @dataclass(frozen=True)
 class Finished:
-    """A run with the networks of its best snapshot."""
+    """A run with the networks of its best snapshot; names and shares are those of its labelled pictures' classes."""
 
     folder: Path
     settings: Fit
     method: Learner
     names: tuple[str, ...]
+    shares: tuple[float, ...]
     step: int
     seconds: float
     scores: dict[str, float]
@@ -74,6 +75,11 @@ class Finished:
         """Return the logits of RGB bytes H x W x 3, 1 x classes x h x w."""
         logits: Tensor = self.method.predict(PREPARE[look.prepare](picture), View(look.relight, look.reweight))
         return logits
+
+    def mask(self, image: Path, size: tuple[int, int], look: Look = AS_IS) -> data.Picture:
+        """Return the class of each pixel of a picture file, decided at size (height, width)."""
+        logits = self.predict(data.read_image(image, self.settings.size), look)
+        return scoring.decide(logits, size, self.method.align_corners)
 
 
 def read_settings(folder: Path) -> Fit:
@@ -99,7 +105,7 @@ def read(folder: Path, base: Path, snapshot: str = "best.pt") -> Finished:
     state = checkpoint.load(folder / snapshot)
     if state is None:
         raise FileNotFoundError(f"run: no {folder / snapshot}; the run has not been scored yet")
-    method, names = fit.make(s, base)
+    method, seen = fit.make(s, base)
     kept = state["modules"]
     if not isinstance(kept, dict):
         raise ValueError(f"run: {folder / snapshot} is no snapshot")
@@ -107,7 +113,7 @@ def read(folder: Path, base: Path, snapshot: str = "best.pt") -> Finished:
         module.load_state_dict(kept[name])
         module.eval()
     scores = {str(k): float(v) for k, v in dict(state["scores"]).items()}  # type: ignore[call-overload]
-    return Finished(folder, s, method, names, int(state["step"]), float(state["seconds"]), scores)  # type: ignore[call-overload, arg-type]
+    return Finished(folder, s, method, seen.names, seen.shares, int(state["step"]), float(state["seconds"]), scores)  # type: ignore[call-overload, arg-type]
 
 
 def probabilities(run: Finished, picture: data.Picture, size: tuple[int, int]) -> Tensor:

@@ -35,21 +35,35 @@ def session(path: Path, provider: str = "cpu", threads: int = 2) -> ort.Inferenc
 
 
 class Networks:
-    """Relight and segmentation network of one precision ("fp32" or "int8")."""
+    """The networks of one precision ("fp32" or "int8") in a bundle's folder; the relight network may be missing.
+
+    As in the vehicle a network that lacks the precision runs in float.
+    """
 
     def __init__(self, folder: Path, precision: str, provider: str = "cpu", threads: int = 2) -> None:
-        """Open both files of a bundle's folder."""
+        """Open the files.
+
+        Raises:
+            ValueError: see session.
+        """
         suffix = "" if precision == "fp32" else f".{precision}"
-        self.relight_session = session(folder / f"relight{suffix}.onnx", provider, threads)
-        self.segment_session = session(folder / f"segment{suffix}.onnx", provider, threads)
+
+        def opened(name: str) -> ort.InferenceSession:
+            file = folder / f"{name}{suffix}.onnx"
+            return session(file if file.exists() else folder / f"{name}.onnx", provider, threads)
+
+        self.relight_session = opened("relight") if (folder / "relight.onnx").exists() else None
+        self.segment_session = opened("segment")
 
     def relit(self, picture: data.Picture) -> Floats:
-        """Return the relit picture, 1 x 3 x H x W in normalised units."""
+        """Return the relit picture, or the plain one where there is no relight network: 1 x 3 x H x W, normalised."""
+        if self.relight_session is None:
+            return scoring.to_tensor(picture).numpy()
         out: Floats = self.relight_session.run(None, {"image": picture[None]})[0]
         return out
 
     def segment(self, x: Floats) -> Floats:
-        """Return the logits, 1 x classes x H/8 x W/8, of normalised or relit values 1 x 3 x H x W."""
+        """Return the logits, 1 x classes x h x w, of normalised or relit values 1 x 3 x H x W."""
         out: Floats = self.segment_session.run(None, {"x": x})[0]
         return out
 

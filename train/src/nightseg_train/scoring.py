@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,6 +15,7 @@ from nightseg_train.metrics import Mask, Score, score_pairs
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+MODES = ("probability", "logit")  # what class weights multiply
 Predict = Callable[[data.Picture], Tensor]  # RGB bytes H x W x 3 -> log-probabilities or logits 1 x C x h x w
 
 
@@ -31,12 +31,22 @@ def to_tensor(picture: data.Picture) -> Tensor:
     return normalise(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255)
 
 
-def decide(
-    logits: Tensor, size: tuple[int, int], offset: NDArray[np.float64] | None = None, align_corners: bool = False
-) -> Mask:
-    """Return the class of each pixel of size (height, width): offset added, bilinear, arg-max."""
-    if offset is not None:
-        logits = logits + torch.from_numpy(offset).to(logits.dtype).view(1, -1, 1, 1)
+def reweighted(logits: Tensor, weights: Tensor, mode: str) -> Tensor:
+    """Return N x C x h x w logits with the class weights w: ln w added ("probability"), or times w ("logit").
+
+    To multiply probabilities by w is to add ln w to the logits; DANNet's program multiplies the logits themselves.
+
+    Raises:
+        ValueError: there is no such mode.
+    """
+    if mode not in MODES:
+        raise ValueError(f"reweight: {mode!r} is not one of {', '.join(MODES)}")
+    w = weights.to(logits).view(1, -1, 1, 1)
+    return logits * w if mode == "logit" else logits + w.log()
+
+
+def decide(logits: Tensor, size: tuple[int, int], align_corners: bool = False) -> Mask:
+    """Return the class of each pixel of size (height, width): logits resized bilinearly, arg-max."""
     full = F.interpolate(logits.float(), size, mode="bilinear", align_corners=align_corners)
     mask: Mask = full.argmax(1)[0].to(torch.uint8).numpy()
     return mask
@@ -46,7 +56,6 @@ def score_items(
     predict: Predict,
     items: Sequence[data.Item],
     classes: int,
-    offset: NDArray[np.float64] | None = None,
     align_corners: bool = False,
     size: tuple[int, int] = data.SIZE,
 ) -> Score:
@@ -56,15 +65,13 @@ def score_items(
         ValueError: an item has no label.
     """
 
-    def pairs() -> list[tuple[Mask, Mask]]:
-        out = []
+    def pairs() -> Iterator[tuple[Mask, Mask]]:
         for item in items:
             if item.label is None:
                 raise ValueError(f"scoring: {item.image} has no label")
             label = data.read_label(item.label, classes)
             logits = predict(data.read_image(item.image, size))
-            out.append((label, decide(logits, (label.shape[0], label.shape[1]), offset, align_corners)))
-        return out
+            yield label, decide(logits, (label.shape[0], label.shape[1]), align_corners)
 
     return score_pairs(pairs(), classes)
 
@@ -86,8 +93,8 @@ def cityscapes_mask(logits: Tensor, size: tuple[int, int]) -> Mask:
     return mask
 
 
-def as_dict(result: Score) -> dict[str, object]:
-    """Return a score as plain values for JSON; NaN becomes null."""
-    iou = {n: None if np.isnan(v) else round(v, 2) for n, v in zip(NAMES, result.per_class, strict=True)}
+def as_dict(result: Score, names: Sequence[str] = NAMES) -> dict[str, object]:
+    """Return a score as plain values for JSON, names by class id; NaN becomes null."""
+    iou = {n: None if np.isnan(v) else round(v, 2) for n, v in zip(names, result.per_class, strict=True)}
     present = [n for n, v in iou.items() if v is not None]
     return {"miou": round(result.miou, 2), "per_class": iou, "classes_present": present, "frames": result.frames}

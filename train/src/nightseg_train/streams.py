@@ -28,13 +28,23 @@ PAIRED = ("correspondences", "order", "none")
 class Part:
     """A part of a data set by name (see data/sets.py), below a root folder relative to the checkout.
 
-    frames is a file that names the night frames, where the set needs one.
+    frames is a file that names the night frames, where the set needs one; of its pictures every stride-th is taken.
     """
 
     set: str
     root: str
     part: str
     frames: str = ""
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a stride that takes nothing.
+
+        Raises:
+            ValueError: it is below 1.
+        """
+        if self.stride < 1:
+            raise ValueError(f"streams: {self.set} {self.part}: the stride {self.stride} is below 1")
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,7 @@ def read(parts: Sequence[Part], base: Path) -> tuple[list[data.Item], tuple[str,
         one = sets.read(p.set, base / p.root, p.part, base / p.frames if p.frames else None)
         if names is not None and one.names != names:
             raise ValueError(f"streams: {p.set} {p.part} has other classes than the parts before it")
-        items, names = items + one.items, one.names
+        items, names = items + one.items[:: p.stride], one.names
     return items, names or ()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -23,8 +25,6 @@ from nightseg_train.nets.relight import Relight
 
 BUSY = 0.2  # cores that others keep busy above which a time would mean nothing
 REFERENCE = registry.LITE
-# OpenVINO crashes on integer slopes of PReLU and integer batch norms that no convolution takes up.
-ESPNET_FLOAT = ("PRelu", "BatchNormalization")
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,10 @@ def _write(name: str, net: nn.Module, folder: Path) -> list[tuple[str, Path, dic
     h, w = data.SIZE
     rng = np.random.default_rng(0)
     values: graphs.Values = rng.standard_normal((1, 3, h, w), np.float32)
-    port, keep = graphs.SEGMENT, tuple[str, ...]()
-    if name.startswith("espnetv2"):
-        keep = ESPNET_FLOAT
-    if name.startswith("relight"):
+    port, keep = graphs.SEGMENT, registry.float_nodes(net)
+    if isinstance(net, graphs.RelightGraph):
         values = rng.integers(0, 256, (1, h, w, 3), dtype=np.uint8)
-        port, keep = graphs.RELIGHT, graphs.RELIGHT_FLOAT
+        port, keep = graphs.RELIGHT, registry.float_nodes(net.net)
     whole = folder / f"{name.replace(' ', '-')}.onnx"
     graphs.write(net, torch.from_numpy(values), port, whole)
     small = whole.with_suffix(".int8.onnx")
@@ -119,3 +117,14 @@ def table(rows: Sequence[Row]) -> str:
         share = 100 * r.int8 / reference
         out.append(f"| {r.name} | {r.parameters:.2f} | {r.fp32:.1f} | {r.int8:.1f} | {share:.0f} |")
     return "\n".join(out) + "\n"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("--provider", choices=sorted(runtime.PROVIDERS), default="openvino")
+    parser.add_argument("--rounds", type=int, default=40)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command `time-nets`."""
+    sys.stdout.write(table(measure(args.provider, args.threads, args.rounds)))

@@ -25,6 +25,12 @@ from nightseg_train.data.ids import CITYSCAPES
 from nightseg_train.data.layout import place
 from nightseg_train.data.pictures import read_label
 
+# a_k of Cityscapes' training labels, by train id, as in DANNet's program; its released weights are scored with them.
+CITYSCAPES_SHARES: tuple[float, ...] = (
+    0.36869696, 0.06084986, 0.22824049, 0.00655399, 0.00877272, 0.01227341, 0.00207795, 0.0055127, 0.15928651,
+    0.01157818, 0.04018982, 0.01218957, 0.00135122, 0.06994545, 0.00267456, 0.00235192, 0.00232904, 0.00098658,
+    0.00413907,
+)  # fmt: skip
 ENDS = ("labelTrainIds", "trainIds", "labelIds")  # of two kinds in one folder, the first is taken
 
 

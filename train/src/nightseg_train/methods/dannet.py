@@ -25,7 +25,6 @@ from nightseg_train.nets.discriminator import Discriminator
 
 PSEUDO = ("day", "mix")
 EXPOSURE = ("batch", "picture")
-REWEIGHT = ("logit", "probability")
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Settings:
         Raises:
             ValueError: a setting is none of its choices.
         """
-        for name, choices in (("pseudo", PSEUDO), ("exposure", EXPOSURE), ("reweight", REWEIGHT)):
+        for name, choices in (("pseudo", PSEUDO), ("exposure", EXPOSURE), ("reweight", scoring.MODES)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"dannet.{name}: {getattr(self, name)!r} is not one of {', '.join(choices)}")
 
@@ -199,8 +198,7 @@ class Dannet:
             logits: Tensor = self.segment(self.relight(x) if view.relight else x).float().cpu()
         if not view.reweight:
             return logits
-        w = self.test_weight.view(1, -1, 1, 1)
-        return logits * w if self.s.reweight == "logit" else logits + w.log()
+        return scoring.reweighted(logits, self.test_weight, self.s.reweight)
 
 
 def _up(logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -21,6 +21,17 @@ LITE, TEACHER = "lite0", "espnetv2"
 EDGE = (LITE, *WIDTHS)
 DANNET: dict[str, Callable[[int], nn.Module]] = {"pspnet": PSPNet, "deeplab": DeepLab, "refinenet": RefineNet}
 RELIGHT: dict[str, Callable[[], LightNet | Relight]] = {"edge": Relight, "lightnet": LightNet}
+# What stays float in an integer version, as parts of the names of the nodes in an export.
+FLOAT: dict[type[nn.Module], tuple[str, ...]] = {
+    Relight: ("/enlarge", "/gain", "/offset", "Tanh"),  # maps that multiply a picture of full range
+    LightNet: ("/model.20/", "Tanh"),  # the last convolution
+    ESPNetv2: ("PRelu", "BatchNormalization"),  # OpenVINO crashes on integer slopes, and on norms of their own
+}
+# The layers that end in the logits, likewise: an integer version may keep them in float.
+HEAD: dict[type[nn.Module], str] = {
+    LiteSeg: "/head/", DDRNet: "/head/", PSPNet: "/head/", DeepLab: "/layer6/", RefineNet: "/clf_conv/",
+    ESPNetv2: "/bu_dec_l4/",
+}  # fmt: skip
 
 
 def edge(name: str, classes: int) -> Edge:
@@ -60,3 +71,14 @@ def relight(name: str) -> LightNet | Relight:
     if name not in RELIGHT:
         raise ValueError(f"relight: {name!r} is not one of {', '.join(RELIGHT)}")
     return RELIGHT[name]()
+
+
+def float_nodes(net: nn.Module, head: bool = False) -> tuple[str, ...]:
+    """Return the parts of node names that stay float in a net's integer version, with those of the head where asked.
+
+    Raises:
+        ValueError: it is not known what the head of such a net is called.
+    """
+    if head and type(net) not in HEAD:
+        raise ValueError(f"registry: it is not known which nodes are the head of {type(net).__name__}")
+    return FLOAT.get(type(net), ()) + ((HEAD[type(net)],) if head else ())

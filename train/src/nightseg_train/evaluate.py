@@ -1,0 +1,152 @@
+"""`eval`: mIoU of a bundle, of a run, or of ESPNetv2 as it was published, on a labelled set.
+
+    python -m nightseg_train eval --bundle model/bundles/street-11 --set day_val
+    python -m nightseg_train eval --run .cache/train/street-11/student --set night_dev --no-relight
+    python -m nightseg_train eval --espnet --images DIR --labels DIR
+
+Sets to choose on have names; any other labelled folder is given by its two folders. One that belongs to a set to test
+on is refused without --look, and each look is a line of the log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from nightseg_train import bundle, checkpoint, config, data, looks, metrics, runs, runtime, scoring, streams
+from nightseg_train.classes import NAMES
+from nightseg_train.looks import Masks, Seen
+from nightseg_train.nets.espnetv2 import load_cityscapes
+from nightseg_train.runs import Look
+from nightseg_train.streams import Part
+
+# Sets to choose on: name of the set (data/sets.py), folder below `shared`, part.
+SETS = {"day_val": ("camvid", "data/camvid_dusk", "day_val"), "night_dev": ("msrs", "data/msrs_night", "night_dev")}
+ESPNET = "models/espnetv2_cityscapes/espnetv2_s_2.0_city_1024x512.safetensors"
+ESPNET_NAME = "ESPNetv2, Cityscapes weights untouched"
+LOG = config.ROOT / "docs/looks.csv"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is scored: what gives its masks, their classes, and what the log of looks says of it."""
+
+    masks: Masks
+    names: tuple[str, ...]
+    seen: Seen
+
+
+def of_bundle(folder: Path, precision: str, provider: str, threads: int, std: float, relight: bool) -> Subject:
+    """Return a bundle's networks, with class weights of spread std.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no bundle, no such provider, or a class weight reaches 0.
+    """
+    d = bundle.read(folder)
+    predict = d.weighted(runtime.Networks(folder, precision, provider, threads).predictor(relight), std)
+
+    def masks(image: Path, size: tuple[int, int]) -> data.Picture:
+        return scoring.decide(predict(data.read_image(image, d.size)), size, d.align_corners)
+
+    how = f"{precision}/{'network' if relight else 'none'}/{std:g}"
+    return Subject(masks, tuple(c.name for c in d.classes), Seen(*bundle.identity(folder), how))
+
+
+def of_run(folder: Path, look: Look) -> Subject:
+    """Return a run's best snapshot, looked at in some way.
+
+    Raises:
+        FileNotFoundError, ValueError: see runs.read.
+    """
+    run = runs.read(folder, config.ROOT)
+    how = f"fp32/{look.name() or 'as trained'}"
+    seen = Seen(f"run {folder.name}", checkpoint.sha256(folder / "best.pt"), how)
+    return Subject(lambda image, size: run.mask(image, size, look), run.names, seen)
+
+
+def of_espnet(weights: Path) -> Subject:
+    """Return ESPNetv2 with its published weights from Cityscapes; its classes are grouped to CamVid's.
+
+    Raises:
+        FileNotFoundError: the weights are not there.
+    """
+    net = load_cityscapes(weights)
+
+    def masks(image: Path, size: tuple[int, int]) -> data.Picture:
+        with torch.inference_mode():
+            return scoring.cityscapes_mask(net.half_size(scoring.to_tensor(data.read_image(image))), size)
+
+    return Subject(masks, NAMES, Seen(ESPNET_NAME, checkpoint.sha256(weights), "fp32/none/0"))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    what = parser.add_argument_group("what is scored, one of these").add_mutually_exclusive_group(required=True)
+    what.add_argument("--bundle", type=Path, help="folder of a bundle")
+    what.add_argument("--run", type=Path, help="folder of a run")
+    what.add_argument("--espnet", action="store_true", help="ESPNetv2 with its weights from Cityscapes")
+    where = parser.add_argument_group("where")
+    where.add_argument("--set", choices=sorted(SETS), help="a set to choose on")
+    where.add_argument("--images", type=Path, help="folder of pictures")
+    where.add_argument("--labels", type=Path, help="folder of their labels, in the classes of what is scored")
+    where.add_argument("--shared", type=Path, default=config.ROOT.parent / "shared", help="folder of the shared data")
+    where.add_argument("--look", action="store_true", help="a folder of a set to test on is meant")
+    where.add_argument("--log", type=Path, default=LOG, help="log of the looks at sets to test on")
+    how = parser.add_argument_group("how")
+    how.add_argument("--no-relight", action="store_true", help="bundle, run: without the relight net")
+    how.add_argument("--no-weights", action="store_true", help="run: without its class weights")
+    how.add_argument("--prepare", choices=sorted(runs.PREPARE), default="none", help="run: what pictures go through")
+    how.add_argument("--precision", choices=["fp32", "int8"], default="fp32", help="bundle")
+    how.add_argument("--provider", choices=sorted(runtime.PROVIDERS), default="cpu", help="bundle")
+    how.add_argument("--std", type=float, default=0.0, help="bundle: spread of the class weights")
+
+
+def pictures(args: argparse.Namespace, names: tuple[str, ...]) -> tuple[list[data.Item], tuple[str, ...], str | None]:
+    """Return labelled pictures, the classes of their labels, and the name of the set to test on that they are of.
+
+    Raises:
+        FileNotFoundError: a folder or a label is missing.
+        ValueError: not one of --set and --images with --labels is given, or a set to test on is not to be looked at.
+    """
+    if args.set and not (args.images or args.labels):
+        name, root, part = SETS[args.set]
+        return *streams.read([Part(name, str(args.shared / root), part)], Path()), None
+    if args.set or not (args.images and args.labels):
+        raise ValueError("eval: --set, or --images with --labels, tells where to score")
+    reserved = looks.reserved(args.images) or looks.reserved(args.labels)
+    if reserved and not args.look:
+        raise ValueError(f"eval: {reserved} is a set to test on, which is looked at once, at the end; --look does it")
+    return data.list_folder(args.images, args.labels), names, reserved
+
+
+def subject(args: argparse.Namespace) -> Subject:
+    """Return what is to be scored.
+
+    Raises:
+        FileNotFoundError, ValueError: it is missing or does not fit.
+    """
+    if args.espnet:
+        return of_espnet(args.shared / ESPNET)
+    if args.run is not None:
+        return of_run(args.run, Look(args.prepare, not args.no_relight, not args.no_weights))
+    return of_bundle(args.bundle, args.precision, args.provider, args.threads, args.std, not args.no_relight)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    pictures(args, ())  # what is not to be looked at is refused before anything is loaded
+    s = subject(args)
+    items, labels, reserved = pictures(args, s.names)
+    bar = tqdm(items, desc="looking", mininterval=10, disable=None)
+    found = looks.confusions(s.masks, s.names, bar, labels)
+    if reserved:
+        looks.add(args.log, s.seen, reserved, found)
+    result = metrics.score(np.sum(found, 0), len(found))
+    sys.stdout.write(json.dumps(scoring.as_dict(result, labels), indent=1) + "\n")
