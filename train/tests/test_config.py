@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from conftest import ROOT
-from nightseg_train import checkpoint, config, export, fit, queue, targets
+from nightseg_train import checkpoint, compare, config, export, fit, queue, targets
 
 STREET = ROOT / "train/configs/street-11"
 
@@ -80,3 +81,115 @@ def test_a_log_is_cut_back_to_the_step_gone_on_from(tmp_path: Path) -> None:
         rows.row({"step": step, "loss": 0.5 / step})
     checkpoint.Rows(tmp_path / "log.csv", 2).row({"step": 3, "loss": 9.0, "score": 1.5})
     assert (tmp_path / "log.csv").read_text().split() == ["step,loss,score", "1,0.5,", "2,0.25,", "3,9,1.5"]
+
+
+@dataclass(frozen=True)
+class Inner:
+    """Settings with a key that must be given."""
+
+    rate: float
+    sizes: tuple[int, ...] = (1, 2)
+
+
+@dataclass(frozen=True)
+class Outer:
+    """Settings with others inside, some in a list."""
+
+    name: str
+    seed: int = 1
+    inner: Inner = field(default_factory=lambda: Inner(0.5))
+    more: tuple[Inner, ...] = ()
+
+
+def put(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_file_can_begin_from_another(tmp_path: Path) -> None:
+    put(tmp_path / "base/all.yaml", "name: all\nseed: 3\ninner: {rate: 0.1, sizes: [4, 5, 6]}\nmore: [{rate: 1}]\n")
+    put(tmp_path / "base/mid.yaml", "extends: all.yaml\nname: mid\nmore: [{rate: 2}, {rate: 3}]\n")
+    top = put(tmp_path / "top.yaml", "extends: base/mid.yaml\ninner: {sizes: [7]}\n")
+    got = config.read(Outer, top)
+    assert (got.name, got.seed) == ("mid", 3)
+    assert got.inner == Inner(0.1, (7,))  # mappings are merged, lists are replaced
+    assert got.more == (Inner(2.0), Inner(3.0))
+    assert config.read(Outer, tmp_path / "base/all.yaml").more == (Inner(1.0),)
+
+
+def test_two_files_can_begin_from_the_same(tmp_path: Path) -> None:
+    put(tmp_path / "all.yaml", "name: all\n")
+    one, two = (put(tmp_path / f"{n}.yaml", f"extends: all.yaml\nseed: {n}\n") for n in (1, 2))
+    assert [config.read(Outer, p).seed for p in (one, two)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("files", "start"),
+    [
+        ({"a.yaml": "a.yaml"}, "a.yaml"),
+        ({"a.yaml": "b.yaml", "b.yaml": "c.yaml", "c.yaml": "a.yaml"}, "a.yaml"),
+        ({"a.yaml": "b.yaml", "b.yaml": "b.yaml"}, "a.yaml"),
+        ({"in/a.yaml": "../in/a.yaml"}, "in/a.yaml"),
+        ({"in/a.yaml": "../out/b.yaml", "out/b.yaml": "../in/a.yaml"}, "in/a.yaml"),
+    ],
+)
+def test_files_that_begin_from_themselves(tmp_path: Path, files: dict[str, str], start: str) -> None:
+    for name, other in files.items():
+        put(tmp_path / name, f"extends: {other}\nname: x\n")
+    with pytest.raises(ValueError, match="extends itself"):
+        config.read(Outer, tmp_path / start)
+
+
+def test_the_file_that_another_begins_from_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
+        config.read(Outer, put(tmp_path / "x.yaml", "extends: none.yaml\nname: x\n"))
+
+
+def test_wrong_keys_are_found_in_the_file_begun_from(tmp_path: Path) -> None:
+    put(tmp_path / "all.yaml", "name: all\ninner: {rate: 1, size: 3}\n")
+    with pytest.raises(ValueError, match=r"inner\.size: unknown key; known are rate, sizes"):
+        config.read(Outer, put(tmp_path / "x.yaml", "extends: all.yaml\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("seed: 1", r"x\.yaml: name: needed"),
+        ("{name: a, inner: {sizes: [1]}}", r"x\.yaml: inner\.rate: needed"),
+        ("{name: a, more: [{rate: 1}, {}]}", r"x\.yaml: more.*\.rate: needed"),
+        ("", r"x\.yaml: name: needed"),
+        ("[name, a]", r"x\.yaml: a mapping is needed"),
+        ("name: [", r"x\.yaml"),
+    ],
+)
+def test_what_has_no_default_is_needed(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        config.read(Outer, put(tmp_path / "x.yaml", text))
+
+
+def test_what_is_needed_may_come_from_the_file_begun_from(tmp_path: Path) -> None:
+    put(tmp_path / "all.yaml", "name: all\ninner: {rate: 1}\n")
+    got = config.read(Outer, put(tmp_path / "x.yaml", "extends: all.yaml\ninner: {sizes: []}\n"))
+    assert got == Outer("all", inner=Inner(1.0, ()))
+
+
+def test_the_files_of_the_benchmark_load() -> None:
+    folder = ROOT / "train/configs/benchmark"
+    files = sorted(folder.glob("*.yaml"))
+    begun_from = {line.split()[1] for f in files for line in f.read_text().splitlines() if line.startswith("extends:")}
+
+    def load(path: Path) -> object:
+        faults = []
+        for kind in (fit.Fit, targets.Targets, queue.Queue, compare.Table):
+            try:
+                return config.read(kind, path)
+            except ValueError as fault:
+                faults.append(str(fault))
+        return faults
+
+    for path in files:
+        assert path.name in begun_from or not isinstance(load(path), list), load(path)
+    table = config.read(compare.Table, folder / "table.yaml")
+    assert table.base in {r.label for r in table.rows}
+    assert queue.jobs(folder / "queue.yaml", ROOT)

@@ -156,8 +156,9 @@ def folders(t: Table, row: Row, base: Path) -> list[Path]:
 
 
 def spent(t: Table, row: Row, base: Path) -> Spent:
-    """Return what the first seed of a row cost."""
-    done = json.loads((folders(t, row, base)[0] / "done.json").read_text(encoding="utf-8"))
+    """Return what the first finished seed of a row cost."""
+    first = next(f for f in (folder / "done.json" for folder in folders(t, row, base)) if f.is_file())
+    done = json.loads(first.read_text(encoding="utf-8"))
     return Spent(int(done.get("images", 0)), float(done.get("seconds", 0)) / 60)
 
 

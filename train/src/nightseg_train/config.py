@@ -32,7 +32,7 @@ def read(kind: type[T], path: Path) -> T:
         ValueError: an unknown key, or a value of the wrong type; the message names the key and the file.
     """
     try:
-        return from_tree(kind, _tree(path, ()), "")
+        return from_tree(kind, _tree(path.resolve(), ()), "")
     except ValueError as fault:
         raise ValueError(f"{path}: {fault}") from fault
 
@@ -40,13 +40,16 @@ def read(kind: type[T], path: Path) -> T:
 def _tree(path: Path, above: tuple[Path, ...]) -> dict[str, object]:
     if path in above:
         raise ValueError(f"extends: {path} extends itself")
-    tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as fault:
+        raise ValueError(f"not YAML: {fault}") from fault
     if not isinstance(tree, dict):
         raise ValueError("a mapping is needed")
     bases = tree.pop("extends", [])
     out: dict[str, object] = {}
     for base in bases if isinstance(bases, list) else [bases]:
-        out = _merged(out, _tree(path.parent / str(base), (*above, path)))
+        out = _merged(out, _tree((path.parent / str(base)).resolve(), (*above, path)))
     return _merged(out, tree)
 
 

@@ -106,10 +106,10 @@ class Labelled:
     exposure: float
 
 
-def labelled(items: Sequence[data.Item], names: tuple[str, ...]) -> Labelled:
-    """Measure labelled pictures: all labels, and the light of every eighth picture."""
+def labelled(items: Sequence[data.Item], lit: Sequence[data.Item], names: tuple[str, ...]) -> Labelled:
+    """Measure labelled pictures: the labels of items, and the light of every eighth picture of lit."""
     found = shares.measure([i.label for i in items if i.label is not None], len(names))
-    level = [scoring.to_tensor(data.read_image(i.image)[::16, ::16].copy()).mean().item() for i in items[::8]]
+    level = [scoring.to_tensor(data.read_image(i.image)[::16, ::16].copy()).mean().item() for i in lit[::8]]
     return Labelled(names, tuple(found.shares.tolist()), float(np.mean(level)))
 
 
@@ -193,8 +193,9 @@ def make(s: Fit, base: Path) -> tuple[Learner, Labelled]:
     s.own()
     if bool(s.windows.labelled) == bool(s.streams.source):
         raise ValueError("streams.source, windows.labelled: labelled pictures are needed in one of the two")
-    items, names = streams.read(s.streams.source or (*s.windows.labelled, *s.windows.rendered), base)
-    seen = labelled(items, names)
+    first = s.streams.source or s.windows.labelled  # rendered pictures may be of the night: their light does not count
+    items, names = streams.read((*first, *s.windows.rendered), base)
+    seen = labelled(items, streams.read(first, base)[0], names)
     torch.manual_seed(s.seed)
     return METHODS[s.method](s, seen), seen
 

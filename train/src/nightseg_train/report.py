@@ -163,13 +163,13 @@ def _tile(head: str, value: str, note: str) -> Html:
 
 
 def _tiles(run: Finished, cost: Spent, seen: Sequence[Seen]) -> Html:
-    tiles = [_tile("choose", figure(run.scores.get(loop.CHOOSE)), f"weighted mean, best at step {run.step:,}")]
+    tiles = [_tile("choose", figure(run.scores.get(loop.CHOOSE)), f"weighted mIoU, step {run.step:,}")]
     for s in seen:
         miou = metrics.mean_iou(s.total())
-        tiles.append(_tile(f"{s.name()}, mIoU", figure(miou), f"95 %: {_interval(s)}"))
+        tiles.append(_tile(s.name(), figure(miou), f"mIoU ({_interval(s)})"))
     minutes = None if cost.seconds is None else cost.seconds / 60
     tiles.append(_tile("steps", figure(cost.steps, 0), f"of {run.settings.loop.steps:,}"))
-    tiles.append(_tile("pictures seen", figure(cost.images, 0), "of all kinds, counted again each time"))
+    tiles.append(_tile("pictures seen", figure(cost.images, 0), "repeats counted"))
     tiles.append(_tile("minutes", figure(minutes), "of training"))
     return el("div", *tiles, class_="tiles")
 
@@ -177,7 +177,7 @@ def _tiles(run: Finished, cost: Spent, seen: Sequence[Seen]) -> Html:
 def _facts(run: Finished) -> Html:
     """Return what the method is and what it needs."""
     s, needs = run.settings, run.method.needs
-    own = getattr(s, s.method)
+    own = s.own()
     labelled = s.streams.source or (*s.windows.labelled, *s.windows.rendered)
     kinds = ", ".join(needs.unlabelled) or "none"
     nets = [f"{k}: {getattr(own, k, type(m).__name__)}, {_size(m)}" for k, m in run.method.modules().items()]
@@ -211,19 +211,20 @@ def _curves(run: Finished, lines: Mapping[str, Curve]) -> Html:
         return join(head, el("p", "The run's folder holds no log.", class_="soft"))
     end = float(lines["step"].values[-1])
     scores = [k for k in (loop.CHOOSE, *(f"{v.set}/{v.part}" for v in run.settings.validate)) if k in lines]
-    above = []
+    above, below = [], []
     for name in scores:
         c = lines[name]
         note = f"best {c.values.max():.1f}, last {c.values[-1]:.1f}"
-        above.append(_panel(f"{name}, mIoU in %", note, charts.curve(c, end, float(run.step), dots=True)))
-    below = []
+        above.append(_panel(f"{name}, mIoU in %", note, charts.curve(c, end, "dots", float(run.step))))
     for name in (k for k in lines if k not in (*NOT_LOSSES, *scores)):
         c = lines[name]
         low = charts.smooth(c.values)
         note = f"running mean {low[0]:.3g} at first, {low[-1]:.3g} at last"
-        below.append(_panel(f"loss: {name}", note, charts.curve(c, end, float(run.step))))
+        below.append(_panel(f"loss: {name}", note, charts.curve(c, end, "noisy", float(run.step))))
     if "scale" in lines:
-        below.append(_panel("learning rate", "as a share of what it starts with", charts.curve(lines["scale"], end)))
+        below.append(
+            _panel("learning rate", "as a share of what it starts with", charts.curve(lines["scale"], end, "plain"))
+        )
     about = "Faint: as logged; strong: running mean. Across: steps. Dashed: the best snapshot."
     scored = el("div", *above, class_="grid") if above else el("p", "The log holds no score.", class_="soft")
     gap = el("p", about, class_="soft", style="margin-top:12px")
@@ -231,8 +232,8 @@ def _curves(run: Finished, lines: Mapping[str, Curve]) -> Html:
 
 
 def _bar(head: Html, value: float, *more: str) -> Html:
-    width = 0.0 if np.isnan(value) else value
-    bar = el("td", el("div", style=f"width:{width:.1f}%"), class_="bar")
+    """Return a row of a table: head, bar and figure of a value in percent, more cells; no bar where it is NaN."""
+    bar = el("td", *([] if np.isnan(value) else [el("div", style=f"width:{value:.1f}%")]), class_="bar")
     return el("tr", el("th", head, scope="row"), bar, el("td", figure(value)), *(el("td", m) for m in more))
 
 
@@ -290,14 +291,14 @@ def _frames(run: Finished, seen: Seen, count: int) -> Html:
 def _section(run: Finished, seen: Seen, count: int) -> Html:
     """Return all that is shown of a part."""
     miou, then = metrics.mean_iou(seen.total()), run.scores.get(seen.name(), float("nan"))
-    every = f", every {seen.part.stride}th of the part" if seen.part.stride > 1 else ""
+    some = f", one in {seen.part.stride} of the part" if seen.part.stride > 1 else ""
     about = (
         f"mIoU {figure(miou)} % ({_interval(seen)}: 95 % interval of a block bootstrap over frames); "
-        f"{len(seen.items)} frames{every}; weight {seen.part.weight:g} in the choice of the snapshot."
+        f"{len(seen.items)} frames{some}; weight {seen.part.weight:g} in the choice of the snapshot."
     )
     parts = [el("h2", seen.name(), id=_anchor(seen)), el("p", about)]
     if not np.isnan(then) and abs(then - miou) > 0.1:
-        told = f"The training scored {then:.2f} here: data, code or machine have changed since."
+        told = f"The snapshot was recorded with {then:.2f} here: data, code or precision were others then."
         parts.append(el("p", told, class_="card warn"))
     left = [
         el("div", el("h3", "IoU per class"), classes(seen, run.names), class_="card"),
@@ -330,7 +331,7 @@ def render(run: Finished, seen: Sequence[Seen], frames: int) -> str:
     links = [("curves", "curves"), *((_anchor(p), p.name()) for p in seen), ("settings", "settings")]
     parts = [
         el("h1", s.name),
-        el("p", f"A training by the method {s.method}, written down {datetime.now(UTC):%Y-%m-%d}.", class_="soft"),
+        el("p", f"A training by the method {s.method}, written {datetime.now(UTC):%Y-%m-%d}.", class_="soft"),
         el("nav", *(el("a", text, href=f"#{anchor}") for anchor, text in links)),
     ]
     if not cost.ended:

@@ -47,6 +47,15 @@ class Look:
     relight: bool = True
     reweight: bool = True
 
+    def __post_init__(self) -> None:
+        """Refuse an unknown way to prepare.
+
+        Raises:
+            ValueError: prepare is none of PREPARE.
+        """
+        if self.prepare not in PREPARE:
+            raise ValueError(f"look.prepare: {self.prepare!r} is not one of {', '.join(PREPARE)}")
+
     def name(self) -> str:
         """Return a short name, "" for the method's own way."""
         parts = [self.prepare] if self.prepare != "none" else []
@@ -87,11 +96,15 @@ def read_settings(folder: Path) -> Fit:
 
     Raises:
         FileNotFoundError: the folder holds no run.
+        ValueError: its settings are those of another version.
     """
     path = folder / "settings.json"
     if not path.is_file():
         raise FileNotFoundError(f"run: no run in {folder}; `fit` leaves settings.json there")
-    return config.from_tree(Fit, json.loads(path.read_text(encoding="utf-8")), "")
+    try:
+        return config.from_tree(Fit, json.loads(path.read_text(encoding="utf-8")), "")
+    except ValueError as fault:
+        raise ValueError(f"run: {path} was written by another version or is broken: {fault}") from fault
 
 
 def read(folder: Path, base: Path, snapshot: str = "best.pt") -> Finished:
@@ -106,11 +119,14 @@ def read(folder: Path, base: Path, snapshot: str = "best.pt") -> Finished:
     if state is None:
         raise FileNotFoundError(f"run: no {folder / snapshot}; the run has not been scored yet")
     method, seen = fit.make(s, base)
-    kept = state["modules"]
-    if not isinstance(kept, dict):
-        raise ValueError(f"run: {folder / snapshot} is no snapshot")
+    kept = state.get("modules")
     for name, module in method.modules().items():
-        module.load_state_dict(kept[name])
+        if not isinstance(kept, dict) or name not in kept:
+            raise ValueError(f"run: {folder / snapshot} holds no network {name}")
+        try:
+            module.load_state_dict(kept[name])
+        except RuntimeError as fault:
+            raise ValueError(f"run: {folder / snapshot} does not fit the run's settings: {fault}") from fault
         module.eval()
     scores = {str(k): float(v) for k, v in dict(state["scores"]).items()}  # type: ignore[call-overload]
     return Finished(folder, s, method, seen.names, seen.shares, int(state["step"]), float(state["seconds"]), scores)  # type: ignore[call-overload, arg-type]

@@ -125,7 +125,9 @@ class Reader:
         if not self.night or not self.day or self.s.pairs == "none":
             return []
         if self.s.pairs == "correspondences":
-            return pairs.from_correspondences(base / self.s.night[0].root)
+            there = {*self.night, *self.day}
+            found = pairs.from_correspondences(base / self.s.night[0].root)
+            return [p for p in found if p.dark in there and p.day in there]
         if len(night) != len(day):
             raise ValueError(f"streams.pairs: order needs as many parts of night ({len(night)}) as of day ({len(day)})")
         return [p for dark, light in zip(night, day, strict=True) for p in pairs.from_order(dark, light)]

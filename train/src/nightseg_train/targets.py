@@ -70,10 +70,12 @@ class Targets:
         """Refuse mixes that do not fit the members.
 
         Raises:
-            ValueError: a mix has another number of weights than there are members.
+            ValueError: a mix has another number of weights than there are members, a weight below 0, or none above.
         """
         if not self.members or any(len(m) != len(self.members) for m in self.mixes):
             raise ValueError("targets.mixes: one weight per member is needed in each")
+        if any(min(m) < 0 or max(m) <= 0 for m in self.mixes):
+            raise ValueError("targets.mixes: no weight may be below 0, and one must be above")
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,8 @@ class Reader:
         if needs.labelled and not items:
             raise ValueError("windows.labelled: the method needs it, and no part is given")
         n = len(self.names)
+        if s.fourier > 0 and "night" not in needs.unlabelled:
+            raise ValueError("windows.fourier: it takes the light of night pictures, and the method needs none")
         self.labelled = Pool.read(streams.read(s.labelled, base)[0], n)
         self.rendered = [(p.part.endswith("night"), Pool.read(streams.read([p], base)[0], n)) for p in s.rendered]
         labels = [*self.labelled.labels, *(v for _, q in self.rendered for v in q.labels)]
@@ -202,7 +204,7 @@ class Reader:
         return augment.mix(rng, picture, ids, self.s.light)
 
     def _style(self, rng: np.random.Generator, picture: data.Picture, ids: data.Picture | None) -> augment.Floats:
-        if not len(self.night) or rng.random() >= self.s.fourier:
+        if self.s.fourier == 0 or rng.random() >= self.s.fourier:
             return self._darken(rng, picture, ids)
         other = self.night.images[int(rng.integers(len(self.night)))]
         style = np.asarray(cv2.resize(other, (picture.shape[1], picture.shape[0])), np.float32)

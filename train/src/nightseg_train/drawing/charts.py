@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from nightseg_train.drawing.page import Html, el, join
 
 WIDTH, HEIGHT = 360, 190  # of a curve, in the units of its view box
 LEFT, RIGHT, TOP, BOTTOM = 40, 10, 10, 24
+Kind = Literal["dots", "noisy", "plain"]
 MOST = 600  # points of a line; a curve of 360 units shows no more
 CELL = 30  # of a confusion matrix
 
@@ -28,14 +30,13 @@ class Curve:
 def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean of each value and its neighbours: a twentieth of all values, and at least five.
 
-    Near the ends the window is cut to what there is on the shorter side, so that no end is pulled inwards.
+    At the ends the mean is over the neighbours that there are.
     """
-    n = len(values)
-    half = max(n // 40, 2)
-    at = np.arange(n)
-    reach = np.minimum(half, np.minimum(at, n - 1 - at))
+    half = max(len(values) // 40, 2)
+    at = np.arange(len(values))
+    first, last = np.maximum(at - half, 0), np.minimum(at + half + 1, len(values))
     total = np.concatenate([[0.0], np.cumsum(values)])
-    mean: NDArray[np.float64] = (total[at + reach + 1] - total[at - reach]) / (2 * reach + 1)
+    mean: NDArray[np.float64] = (total[last] - total[first]) / (last - first)
     return mean
 
 
@@ -53,21 +54,21 @@ def _span(values: NDArray[np.float64], from_zero: bool) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     if from_zero:
         return min(low, 0.0), (high if high > min(low, 0.0) else 1.0) * 1.02
-    pad = max((high - low) * 0.15, 0.5)
-    return low - pad, high + pad
+    pad = max((high - low) * 0.15, 1.0)  # a tenth of a percent is not to look like a mountain
+    return (max(low - pad, 0.0) if low >= 0 else low - pad), high + pad
 
 
-def curve(c: Curve, end: float, best: float | None = None, dots: bool = False) -> Html:
+def curve(c: Curve, end: float, kind: Kind, best: float | None = None) -> Html:
     """Return a chart of one curve from step 0 to step `end`.
 
     Args:
         c: the curve, at least one point.
         end: last step of the axis.
+        kind: "dots": few points that all count, each a dot, on an axis that need not begin at 0; "noisy": drawn
+            faintly below their running mean, on an axis from 0; "plain": as they are, on an axis from 0.
         best: step that is marked by an upright line.
-        dots: few points that all count (scores): each is a dot, and the axis need not begin at 0. Else the values are
-            drawn faintly below their running mean, on an axis from 0.
     """
-    low, high = _span(c.values, not dots)
+    low, high = _span(c.values, kind != "dots")
 
     def x(step: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * step / max(end, 1.0)
@@ -89,13 +90,13 @@ def curve(c: Curve, end: float, best: float | None = None, dots: bool = False) -
         parts.append(el("text", f"{v:,.0f}", class_="axis", x=x(v), y=HEIGHT - 7, text_anchor=anchor))
     if best is not None:
         parts.append(el("line", class_="best", x1=x(best), x2=x(best), y1=TOP, y2=HEIGHT - BOTTOM))
-    if dots:
-        parts.append(path(c.values, "line"))
+    if kind == "noisy":
+        parts.append(path(c.values, "raw"))
+    parts.append(path(smooth(c.values) if kind == "noisy" else c.values, "line"))
+    if kind == "dots":
         for a, b in zip(c.steps, c.values, strict=True):
             told = el("title", f"step {a:.0f}: {b:.2f}")
             parts.append(el("circle", told, class_="dot", cx=x(float(a)), cy=y(float(b)), r=3.5))
-    else:
-        parts += [path(c.values, "raw"), path(smooth(c.values), "line")]
     return el("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img")
 
 
@@ -120,7 +121,7 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> Html:
         parts.append(el("text", name, transform=turned))
         parts += [_cell(counts, names, i, k, side + CELL * k, top + CELL * i) for k in range(len(names))]
     width, height = side + size + round(side * 0.6), top + size + 2
-    picture = el("svg", *parts, viewBox=f"0 0 {width} {height}", role="img", style=f"min-width:{round(width * 0.85)}px")
+    picture = el("svg", *parts, viewBox=f"0 0 {width} {height}", role="img", style=f"min-width:{round(width * 0.67)}px")
     return el("div", picture, class_="wide")
 
 

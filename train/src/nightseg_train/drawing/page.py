@@ -67,7 +67,7 @@ nav { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 12px 0 20px; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 14px 16px; min-width: 0; }
 .warn { border-left: 4px solid var(--wrong); margin: 12px 0; }
 .grid { display: grid; gap: 14px; grid-template-columns: repeat(auto-fill, minmax(min(100%, 310px), 1fr)); }
-.tiles { display: grid; gap: 14px; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); margin-bottom: 14px; }
+.tiles { display: grid; gap: 14px; grid-template-columns: repeat(auto-fit, minmax(145px, 1fr)); margin-bottom: 14px; }
 .tile b { display: block; font-size: 1.8rem; line-height: 1.25; font-variant-numeric: tabular-nums; }
 .two { display: grid; gap: 14px; grid-template-columns: minmax(0, 5fr) minmax(0, 6fr); align-items: start; }
 .stack { display: grid; gap: 14px; min-width: 0; }
@@ -88,7 +88,7 @@ td.bar { width: 45%; }
 .wide { overflow-x: auto; }
 figure { margin: 0; }
 svg { display: block; width: 100%; height: auto; }
-svg text { font: 11px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; fill: var(--ink); }
+svg text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; fill: var(--ink); }
 svg text.axis { fill: var(--soft); }
 svg text.on { fill: var(--on); }
 .gridline { stroke: var(--line); stroke-width: 1; }
@@ -105,8 +105,10 @@ svg text.on { fill: var(--on); }
 .row { display: grid; gap: 8px; grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); }
 .row img { display: block; width: 100%; height: auto; border-radius: 5px; background: #000; }
 pre { overflow-x: auto; font-size: .8rem; line-height: 1.4; margin: 12px 0 0; }
+.card > p:last-child { margin-bottom: 0; }
 summary { cursor: pointer; }
 @media (max-width: 760px) { .two { grid-template-columns: minmax(0, 1fr); }
   .row { grid-template-columns: repeat(min(2, var(--columns)), minmax(0, 1fr)); }
+  .row > figure:first-child:nth-last-child(3) { grid-column: 1 / -1; }
   dl { grid-template-columns: minmax(0, 1fr); gap: 0; } dd { margin-bottom: 8px; } }
 """

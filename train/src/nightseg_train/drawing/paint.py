@@ -10,29 +10,21 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from nightseg_train import data
-from nightseg_train.classes import CAMVID, IGNORE, NAMES
-from nightseg_train.data.ids import CITYSCAPES
+from nightseg_train import classes, data
+from nightseg_train.classes import IGNORE
 from nightseg_train.metrics import Mask
 
 Colour = tuple[int, int, int]  # R, G, B
 BLACK: Colour = (0, 0, 0)  # what is not labelled
-# The colours of Cityscapes' own scripts, by train id.
-CITYSCAPES_COLOURS: tuple[Colour, ...] = (
-    (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153), (250, 170, 30),
-    (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142),
-    (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
-)  # fmt: skip
 
 
 def colours(names: Sequence[str]) -> tuple[Colour, ...]:
-    """Return a colour per class: CamVid's or Cityscapes' own, else hues a golden angle apart."""
-    if tuple(names) == NAMES:
-        return tuple(c.colour for c in CAMVID)
-    if tuple(names) == CITYSCAPES:
-        return CITYSCAPES_COLOURS
-    turned = [colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.65, 0.9) for i in range(len(names))]
-    return tuple((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in turned)
+    """Return a colour per class: the data set's own where they are known, else hues a golden angle apart."""
+    try:
+        return tuple(c.colour for c in classes.by_names(names))
+    except ValueError:
+        turned = [colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.65, 0.9) for i in range(len(names))]
+        return tuple((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in turned)
 
 
 def fitted(size: tuple[int, int], width: int) -> tuple[int, int]:
@@ -41,7 +33,7 @@ def fitted(size: tuple[int, int], width: int) -> tuple[int, int]:
     return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
 
 
-def jpeg(picture: data.Picture, size: tuple[int, int], quality: int = 82) -> str:
+def jpeg(picture: data.Picture, size: tuple[int, int], quality: int = 88) -> str:
     """Return RGB bytes H x W x 3, stretched to size (height, width), as a data URI."""
     out = io.BytesIO()
     Image.fromarray(data.resize(picture, size)).save(out, "JPEG", quality=quality, optimize=True)

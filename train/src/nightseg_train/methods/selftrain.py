@@ -56,7 +56,8 @@ class SelfTrain:
         """
         self.s, self.exposure = s, torch.tensor(exposure)
         kinds = (("day", s.distil), ("night", s.self_train))
-        self.needs = Needs(labelled=True, unlabelled=tuple(k for k, w in kinds if w > 0), soft=True)
+        taught = tuple(k for k, w in kinds if w > 0)
+        self.needs = Needs(labelled=True, unlabelled=taught, soft=bool(taught))
         self.pair = Pair(s.segment, s.relight, len(shares))
         self.weight = losses.class_weights(shares, s.std).float()
         self.log_weight = losses.class_weights(shares, s.test_std).float().log().view(1, -1, 1, 1)

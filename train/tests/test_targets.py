@@ -1,0 +1,254 @@
+"""Soft targets of an ensemble: how members and views are weighed, how that is chosen, and the file that is read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+import made
+import trees
+from nightseg_train import checkpoint, data, fit, runs, targets, windows
+from nightseg_train.classes import NAMES
+from nightseg_train.data import Picture
+from nightseg_train.method import Needs
+from nightseg_train.nets.espnetv2 import ESPNetv2
+from nightseg_train.streams import Part
+from nightseg_train.targets import QUARTER, Ensemble, Member, Probabilities, Recipe, Targets
+from nightseg_train.windows import Windows
+
+CAR, PERSON = NAMES.index("car"), NAMES.index("pedestrian")
+TWO = (Member(run="a"), Member(run="b"))
+View = Callable[[Picture], Probabilities]
+
+
+class Told(Ensemble):
+    """An ensemble that sees what it is told to; it notes which member was asked."""
+
+    def __init__(self, *views: View) -> None:
+        """Take what each member sees."""
+        super().__init__((), Path())
+        self.views, self.asked = views, [0] * len(views)
+        self.nets = [None] * len(views)  # type: ignore[list-item]
+
+    def view(self, at: int, picture: Picture) -> Probabilities:
+        """Return what it was told."""
+        self.asked[at] += 1
+        return self.views[at](picture)
+
+
+def level(picture: Picture) -> Probabilities:
+    """See the value of the first pixel everywhere."""
+    return np.full((*QUARTER, len(NAMES)), picture[0, 0, 0], np.float32)
+
+
+def constant(value: float) -> View:
+    return lambda _: np.full((*QUARTER, len(NAMES)), value, np.float32)
+
+
+def classes(left: int, right: int) -> View:
+    """See one class on the left and one on the right."""
+    return lambda _: np.eye(11, dtype=np.float32)[made.blocks([[left, right]], QUARTER)]
+
+
+def test_members_are_mixed_by_weight() -> None:
+    told = Told(constant(10), constant(50), constant(1e9))
+    picture = made.flat(64)
+    assert told.mixed(picture, Recipe((0.75, 0.25, 0.0), (1.0,))) == pytest.approx(20)
+    assert told.mixed(picture, Recipe((1.0, 3.0, 0.0), (1.0,))) == pytest.approx(40)  # weights need not sum to 1
+    assert told.asked == [2, 2, 0]
+
+
+def test_views_are_mixed_alike() -> None:
+    told = Told(level, constant(0))
+    got = told.mixed(made.flat(64), Recipe((1.0, 1.0), (1.0, 0.5)))
+    assert got == pytest.approx((64 + 128) / 2 / 2)  # 255 sqrt(64 / 255) = 127.75
+
+
+def test_a_picture_is_brightened_by_a_power_and_smoothed() -> None:
+    assert np.array_equal(targets.brighten(made.street(1), 1.0), made.street(1))
+    assert (targets.brighten(made.flat(64), 0.5) == 128).all()
+    noise = np.random.default_rng(0).integers(30, 50, (96, 128, 3)).astype(np.uint8)
+    smooth, rough = targets.brighten(noise, 0.6), runs.gamma(noise, 0.6)
+    assert float(smooth.std()) < 0.7 * float(rough.std())
+    assert float(smooth.mean()) == pytest.approx(float(rough.mean()), abs=1)
+
+
+class Lopsided(ESPNetv2):
+    """Logits of Cityscapes that grow to the right for a road and are even for the rest."""
+
+    def half_size(self, x: Tensor) -> Tensor:
+        """Return the logits."""
+        n, _, h, w = x.shape
+        logits = torch.zeros(n, 20, h // 2, w // 2)
+        logits[:, 0] = torch.linspace(-3, 3, w // 2) + x[:, 0, ::2, ::2]
+        logits[:, 19] = 50  # the background has no say
+        return logits
+
+
+def test_the_network_from_cityscapes_sees_both_views_and_adds_up_classes() -> None:
+    ensemble = Ensemble((), Path())
+    ensemble.nets = [Lopsided(1.0)]
+    p = ensemble.view(0, data.resize(made.street(5), data.SIZE))
+    assert p.shape == (*QUARTER, 11)
+    assert p.sum(2) == pytest.approx(1, abs=1e-5)
+    mirrored = np.ascontiguousarray(data.resize(made.street(5), data.SIZE)[:, ::-1])
+    assert ensemble.view(0, mirrored)[:, ::-1] == pytest.approx(p, abs=1e-6)
+    rest = p[:, :, CAR] / p[:, :, PERSON]
+    assert rest == pytest.approx(4, rel=1e-4)  # car, truck, bus and train against person
+
+
+def labelled(base: Path) -> tuple[Part, ...]:
+    label = made.blocks([[CAR, PERSON]])
+    return (made.labelled(base, "train/dev", [(made.flat(64), label), (made.flat(16), label)]),)
+
+
+def items_of(base: Path) -> list[data.Item]:
+    return data.list_dark_zurich(base / "town", "train", "dev")
+
+
+def recipes(mixes: Sequence[tuple[float, ...]], gammas: Sequence[tuple[float, ...]]) -> list[Recipe]:
+    return [Recipe(m, g) for m in mixes for g in gammas]
+
+
+def test_the_mix_that_scores_best_is_chosen(tmp_path: Path) -> None:
+    labelled(tmp_path)
+    told = Told(classes(PERSON, CAR), classes(CAR, PERSON))
+    tried = recipes(((1.0, 0.0), (0.4, 0.6), (0.6, 0.4)), ((1.0,),))
+    best, scores = targets.choose(told, tried, items_of(tmp_path))
+    assert best == Recipe((0.4, 0.6), (1.0,))
+    assert scores == {
+        "mix [1.0, 0.0] gammas [1.0]": 0.0, "mix [0.4, 0.6] gammas [1.0]": 100.0, "mix [0.6, 0.4] gammas [1.0]": 0.0,
+    }  # fmt: skip
+
+
+def test_views_are_chosen_with_the_mix(tmp_path: Path) -> None:
+    labelled(tmp_path)
+    wrong, right = classes(CAR, CAR), classes(CAR, PERSON)
+
+    def bright(picture: Picture) -> Probabilities:
+        return (right if picture[0, 0, 0] > 60 else wrong)(picture)
+
+    tried = recipes(((0.0, 1.0), (1.0, 0.0)), ((1.0,), (0.5,), (1.0, 0.2)))
+    best, scores = targets.choose(Told(bright, wrong), tried, items_of(tmp_path))
+    assert best == Recipe((1.0, 0.0), (0.5,))
+    assert len(scores) == 6
+    # All cars: a car's IoU is 1/2, a person's 0. Of the two pictures the brighter one is seen as it is: 2/3 and 1/2.
+    assert scores["mix [0.0, 1.0] gammas [0.5]"] == 25.0
+    assert scores["mix [1.0, 0.0] gammas [1.0]"] == pytest.approx(100 * (2 / 3 + 1 / 2) / 2, abs=0.01)
+
+
+def test_without_labelled_pictures_the_first_recipe_is_taken() -> None:
+    tried = recipes(((1.0, 0.0), (0.4, 0.6)), ((1.0,),))
+    assert targets.choose(Told(constant(1), constant(1)), tried, []) == (tried[0], {})
+
+
+def test_choosing_needs_labels(tmp_path: Path) -> None:
+    part = made.wild(tmp_path, "night", {"n": made.street(1)})
+    items = data.list_camvid(tmp_path / part.root / part.part)
+    with pytest.raises(ValueError, match=r"n\.png has no label"):
+        targets.choose(Told(constant(1)), recipes(((1.0,),), ((1.0,),)), items)
+
+
+@pytest.mark.parametrize("member", [Member(), Member(run="a", cityscapes="b")])
+def test_a_member_is_a_run_or_a_file(member: Member, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="either a run or a file of cityscapes weights"):
+        Ensemble((member,), tmp_path)
+
+
+def test_members_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no run in"):
+        Ensemble((Member(run="runs/none"),), tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no weights at .*none\.safetensors"):
+        Ensemble((Member(cityscapes="none.safetensors"),), tmp_path)
+
+
+@pytest.mark.parametrize("mixes", [((1.0,),), ((1.0, 0.0), (1.0,)), ((0.0, 0.0),), ((1.0, -1.0),)])
+def test_mixes_must_fit_the_members(mixes: tuple[tuple[float, ...], ...]) -> None:
+    with pytest.raises(ValueError, match=r"targets\.mixes"):
+        Targets("x", members=TWO, mixes=mixes)
+
+
+def test_there_must_be_members() -> None:
+    with pytest.raises(ValueError, match="one weight per member"):
+        Targets("x")
+
+
+def test_the_digest_follows_pictures_kinds_and_order() -> None:
+    a, b, c = (made.street(i) for i in range(3))
+    none: list[Picture] = []
+    kinds = (([a, b], [c]), ([a, b, c], none), ([b, a], [c]), ([a, b], [a]), ([a, b], none))
+    digests = [windows.Unlabelled(day, night).digest() for day, night in kinds]
+    assert len(set(digests)) == len(kinds)
+    assert windows.Unlabelled([a.copy(), b], [c]).digest() == digests[0]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a town and two finished runs."""
+    torch.set_num_threads(1)
+    base = tmp_path_factory.mktemp("base")
+    for seed in (1, 2):
+        s = made.settings("source", made.town(base), f"small-s{seed}")
+        made.run(base, dataclasses.replace(s, seed=seed))
+    return base
+
+
+def few(base: Path) -> Windows:
+    """Return settings of a day picture and, but for one that is held out, a night picture."""
+    held = made.wild(base, "dev", {"n1": made.street(8)})
+    trees.save(base / "wild/dev/labels/n1.png", made.ids(8))
+    return dataclasses.replace(
+        made.town(base),
+        day=(made.wild(base, "few day", {"d0": made.street(6)}),),
+        night=(made.wild(base, "few night", {"n0": made.street(7), "n1": made.street(8)}),),
+        held_out=(held,),
+        targets="runs/soft.pt",
+    )
+
+
+def test_two_runs_make_targets_that_a_training_reads(base: Path) -> None:
+    s = few(base)
+    members = (Member(run="runs/small-s1"), Member(run="runs/small-s2"))
+    t = Targets("runs/soft.pt", s, members, ((0.3, 0.7), (1.0, 0.0)), ((0.6,),), choose=s.held_out)
+    chosen = targets.make(t, base)
+    state = checkpoint.load(base / "runs/soft.pt")
+    assert state is not None and chosen == {"out": "runs/soft.pt", **state["chosen"]}  # type: ignore[dict-item]
+    day, night = chosen["day"], chosen["night"]
+    assert day == {"recipe": {"mix": (0.3, 0.7), "gammas": (1.0,)}, "tried": {}}  # shown as it is; nothing to choose on
+    assert isinstance(night, dict) and night["recipe"]["gammas"] == (0.6,)
+    assert set(night["tried"]) == {"mix [0.3, 0.7] gammas [0.6]", "mix [1.0, 0.0] gammas [0.6]"}
+    reader = windows.Reader(s, Needs(unlabelled=("day", "night"), soft=True), base, 1)
+    assert (len(reader.day), len(reader.night)) == (1, 1)
+    assert set(reader(0).soft) == {"day", "night"}
+    both = [runs.read(base / m.run, base) for m in members]
+    for pool, mix, gamma in ((reader.day, (0.3, 0.7), 1.0), (reader.night, night["recipe"]["mix"], 0.6)):
+        shown = targets.brighten(pool.images[0], gamma)
+        views = [w * runs.probabilities(r, shown, QUARTER).numpy() for r, w in zip(both, mix, strict=True)]
+        assert pool.soft[0].dtype == np.uint8
+        assert np.abs(pool.soft[0] - 255 * np.sum(views, 0)).max() < 0.51
+
+
+def test_a_run_of_other_classes_is_no_member(tmp_path: Path) -> None:
+    trees.save(tmp_path / "msrs/night_proxy/images/a.png", made.street(1))
+    trees.save(tmp_path / "msrs/night_proxy/labels/a.png", made.blocks([[0, 1, 2, 3]]))
+    s = made.settings(
+        "source", Windows(labelled=(Part("msrs", "msrs", "night_proxy"),), labelled_count=2, crop=(64, 96))
+    )
+    made.run(tmp_path, dataclasses.replace(s, validate=(fit.Validation("msrs", "msrs", "night_proxy"),)))
+    with pytest.raises(ValueError, match="runs/small has other classes than CamVid's"):
+        Ensemble((Member(run="runs/small"),), tmp_path)
+
+
+def test_a_network_from_cityscapes_is_read_from_its_file(tmp_path: Path) -> None:
+    net = ESPNetv2()
+    save_file(net.state_dict(), tmp_path / "city.safetensors")
+    (read,) = Ensemble((Member(cityscapes="city.safetensors"),), tmp_path).nets
+    assert isinstance(read, ESPNetv2) and not read.training
+    assert all(torch.equal(v, read.state_dict()[k]) for k, v in net.state_dict().items())
