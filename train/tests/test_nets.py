@@ -59,6 +59,12 @@ def test_ddrnet_learns_through_every_parameter() -> None:
     assert idle == []
 
 
+def test_lite_starts_without_a_checkerboard() -> None:
+    logits = lite.LiteSeg(11, 32, 16).eval()(torch.randn(1, 3, 64, 96))
+    cells = logits.unflatten(2, (-1, lite.FINER)).unflatten(4, (-1, lite.FINER))
+    torch.testing.assert_close(cells, cells[:, :, :, :1, :, :1].expand_as(cells))
+
+
 def test_lite_gives_logits_at_a_quarter_and_learns_through_every_parameter() -> None:
     net = lite.LiteSeg(11, 32, 16)
     logits, aux = net.both(torch.randn(2, 3, 64, 96))

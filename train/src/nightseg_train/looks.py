@@ -117,9 +117,10 @@ def matrices(
         allowed: names of the sets to test on that may be looked at now.
     """
     file, snapshot = kept(run.folder, s, look), checkpoint.sha256(run.folder / "best.pt")
+    where = f"{s.set} {s.root} {s.part}"
     if file.is_file():
         held = np.load(file)
-        if str(held["snapshot"]) == snapshot:
+        if str(held["snapshot"]) == snapshot and str(held["where"]) == where:
             return list(held["matrices"])
     if s.test and s.name not in allowed:
         return None
@@ -128,7 +129,7 @@ def matrices(
     if s.test:
         add(log, Seen(f"run {run.folder.name}", snapshot, f"fp32/{look.name() or 'as trained'}"), s.name, found)
     file.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(file, matrices=np.stack(found), snapshot=snapshot)
+    np.savez_compressed(file, matrices=np.stack(found), snapshot=snapshot, where=where)
     return found
 
 
