@@ -179,11 +179,11 @@ func (b *Bundle) setGrid(h, w int) bool {
 		return max(int(math.Round((step(s[0], h)+step(s[1], w))/2)), 1)
 	}
 	b.Stride = stride(0)
-	if lh, lw := b.LogitSize(s[0], s[1]); lh == h && lw == w {
-		return true
-	}
 	if b.AlignCorners { // the first and the last logit lie on pixels
 		b.Stride = stride(1)
+	}
+	if lh, lw := b.LogitSize(s[0], s[1]); lh == h && lw == w {
+		return true
 	}
 	b.Logits = [][2]int{{h, w}}
 	return b.checkLogits() == nil

@@ -21,8 +21,14 @@ func benchmark(b *testing.B, classes int) {
 		kind      string
 		threshold float64
 	}{
-		{8, "street", 0}, {8, "street", 0.5}, {8, "noise", 0}, {8, "noise", 0.5},
-		{4, "street", 0}, {4, "street", 0.5}, {4, "noise", 0}, {4, "noise", 0.5},
+		{8, "street", 0},
+		{8, "street", 0.5},
+		{8, "noise", 0},
+		{8, "noise", 0.5},
+		{4, "street", 0},
+		{4, "street", 0.5},
+		{4, "noise", 0},
+		{4, "noise", 0.5},
 	} {
 		b.Run(fmt.Sprintf("stride=%d/%s/threshold=%v", c.stride, c.kind, c.threshold), func(b *testing.B) {
 			r := rand.New(rand.NewPCG(1, 1))
