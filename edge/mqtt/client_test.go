@@ -59,13 +59,16 @@ func TestEveryTopic(t *testing.T) {
 			base + "cam/front/stats": "f", base + "cam/front/mask": "mask", base + "config/ack": "a",
 			base + "cmd/ping/result": "p",
 		}
+		twice := map[string]bool{} // came as a kept message first
 		for len(want) > 0 {
 			m := receive(t, ob.messages, fmt.Sprint(want))
 			if text, ok := want[m.Topic]; ok && text == string(m.Payload) {
 				delete(want, m.Topic)
-			} else if m.Topic != base+"status" && !m.Retained {
+				twice[m.Topic] = m.Retained
+			} else if m.Topic != base+"status" && !m.Retained && !twice[m.Topic] {
 				// A broker may look for retained messages after it has granted the
-				// subscription, and so send one twice.
+				// subscription, and so send one twice: as a kept one and as a fresh
+				// one, in either order.
 				t.Errorf("unexpected %s: %s", m.Topic, m.Payload)
 			}
 		}
