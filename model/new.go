@@ -173,19 +173,15 @@ func (b *Bundle) readPorts(in, out *TensorInfo, o *NewOptions, bad func(string, 
 
 // setGrid sets the stride for logits of h x w, and their size where it does not follow from that.
 func (b *Bundle) setGrid(h, w int) bool {
-	s := b.Shapes[0]
-	stride := func(edge int) int { // the mean of both directions, without the points at an edge
-		step := func(n, m int) float64 { return float64(n-edge) / float64(max(m-edge, 1)) }
-		return max(int(math.Round((step(s[0], h)+step(s[1], w))/2)), 1)
+	s, edge := b.Shapes[0], 0
+	if b.AlignCorners && (s[0]%h != 0 || s[1]%w != 0) {
+		edge = 1 // the first and the last logit lie on pixels
 	}
-	b.Stride = stride(0)
-	if b.AlignCorners { // the first and the last logit lie on pixels
-		b.Stride = stride(1)
+	step := func(n, m int) float64 { return float64(n-edge) / float64(max(m-edge, 1)) }
+	b.Stride = max(int(math.Round((step(s[0], h)+step(s[1], w))/2)), 1)
+	if lh, lw := b.LogitSize(s[0], s[1]); lh != h || lw != w {
+		b.Logits = [][2]int{{h, w}}
 	}
-	if lh, lw := b.LogitSize(s[0], s[1]); lh == h && lw == w {
-		return true
-	}
-	b.Logits = [][2]int{{h, w}}
 	return b.checkLogits() == nil
 }
 

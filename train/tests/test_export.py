@@ -228,6 +228,8 @@ def test_export_refuses_a_net_that_is_not_itself(tmp_path: Path) -> None:
         ((540, 960), (68, 121), True, 8, True),
         ((540, 960), (135, 240), True, 4, False),
         ((64, 96), (8, 12), True, 8, False),
+        ((32, 48), (5, 7), True, 8, True),
+        ((540, 960), (68, 120), True, 8, False),
         ((512, 512), (65, 65), True, 8, True),
         ((96, 160), (13, 21), True, 8, True),
     ],

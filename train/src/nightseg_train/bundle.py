@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -186,16 +186,10 @@ def tolerances(folder: Path, openvino: dict[str, float]) -> dict[str, object]:
 def grid(d: Decision, logits: tuple[int, int]) -> dict[str, object]:
     """Return the manifest's members `stride` and, where the size of the logits does not follow from it, `logits`."""
     pairs = list(zip(d.size, logits, strict=True))
-    stride = _rounded_mean(n / m for n, m in pairs)
-    if all(-(-n // stride) == m for n, m in pairs):
-        return {"stride": stride}
-    if d.align_corners:  # the first and the last logit lie on pixels
-        stride = _rounded_mean((n - 1) / max(m - 1, 1) for n, m in pairs)
-    return {"stride": stride, "logits": [list(logits)]}
-
-
-def _rounded_mean(values: Iterable[float]) -> int:
-    return max(round(float(np.mean(list(values)))), 1)
+    edge = int(d.align_corners and any(n % m for n, m in pairs))  # then the first and the last logit lie on pixels
+    stride = max(round(float(np.mean([(n - edge) / max(m - edge, 1) for n, m in pairs]))), 1)
+    follows = all(-(-n // stride) == m for n, m in pairs)
+    return {"stride": stride} | ({} if follows else {"logits": [list(logits)]})
 
 
 def manifest(about: About, d: Decision, folder: Path, parts: dict[str, object]) -> dict[str, object]:
