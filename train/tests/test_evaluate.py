@@ -94,6 +94,23 @@ def test_where_to_score_is_one_of_two(tmp_path: Path, capsys: pytest.CaptureFixt
     command(capsys, "--bundle", str(tmp_path), *where, code=1)
 
 
+@pytest.mark.parametrize(
+    ("what", "option"),
+    [
+        (("--espnet",), ("--no-relight",)),
+        (("--espnet",), ("--std", "0.1")),
+        (("--bundle", str(TINY)), ("--no-weights",)),
+        (("--bundle", str(TINY)), ("--prepare", "gamma")),
+        (("--run", "none"), ("--precision", "int8")),
+    ],
+)
+def test_an_option_of_something_else_is_refused(
+    what: tuple[str, ...], option: tuple[str, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert cli.main(["eval", *what, *option, *labelled(tmp_path)]) == 1
+    assert f"eval: {option[0]} is for --" in caplog.text
+
+
 def test_a_run_is_looked_at_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings, networks and data of runs are tested with `export`; here stands a run that tells how it was seen."""
     seen: list[runs.Look] = []

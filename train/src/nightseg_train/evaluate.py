@@ -32,6 +32,15 @@ SETS = {"day_val": ("camvid", "data/camvid_dusk", "day_val"), "night_dev": ("msr
 ESPNET = "models/espnetv2_cityscapes/espnetv2_s_2.0_city_1024x512.safetensors"
 ESPNET_NAME = "ESPNetv2, Cityscapes weights untouched"
 LOG = config.ROOT / "docs/looks.csv"
+# What an option is for, and its value where it is not given.
+FOR: dict[str, tuple[tuple[str, ...], object]] = {
+    "no_relight": (("bundle", "run"), False),
+    "no_weights": (("run",), False),
+    "prepare": (("run",), "none"),
+    "precision": (("bundle",), "fp32"),
+    "provider": (("bundle",), "cpu"),
+    "std": (("bundle",), 0.0),
+}
 
 
 @dataclass(frozen=True)
@@ -130,8 +139,12 @@ def subject(args: argparse.Namespace) -> Subject:
     """Return what is to be scored.
 
     Raises:
-        FileNotFoundError, ValueError: it is missing or does not fit.
+        FileNotFoundError, ValueError: it is missing or does not fit, or an option is not for it.
     """
+    kind = "espnet" if args.espnet else "bundle" if args.run is None else "run"
+    for option, (kinds, default) in FOR.items():
+        if kind not in kinds and getattr(args, option) != default:
+            raise ValueError(f"eval: --{option.replace('_', '-')} is for --{' and --'.join(kinds)}, not for --{kind}")
     if args.espnet:
         return of_espnet(args.shared / ESPNET)
     if args.run is not None:
