@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -20,8 +21,13 @@ const (
 	engineTensorFlow = "tensorflow"
 )
 
-// defaultBundle is the folder, in a checkout or a package, of the bundle that ships.
-const defaultBundle = "street-11"
+// The bundles that ship, and where a package has them. Research data made the
+// one of a checkout; the other's licence lets anyone hand it on.
+const (
+	checkoutBundle = "street-11"
+	packageBundle  = "synth-11"
+	packageDir     = "/usr/share/nightseg/bundles"
+)
 
 // engine runs the networks of a bundle.
 type engine interface {
@@ -36,7 +42,7 @@ type modelFlags struct {
 }
 
 func (f *modelFlags) add(fs *pflag.FlagSet) {
-	fs.StringVar(&f.bundle, "bundle", "", "folder or .tar.zst of the networks (default: the one that ships)")
+	fs.StringVar(&f.bundle, "bundle", "", "folder or .tar.zst of the networks, or the name of one that ships: "+checkoutBundle+" (default in a checkout) or "+packageBundle+" (default of the package)")
 	fs.StringVar(&f.engine, "engine", engineORT, "library that runs the networks: onnxruntime or tensorflow")
 	fs.StringVar(&f.Provider, "provider", model.Auto, "hardware: auto, tensorrt, cuda, openvino or cpu")
 	fs.StringVar(&f.Precision, "precision", model.Auto, "networks: auto, int8 or fp32")
@@ -81,37 +87,52 @@ func openEngine(kind string, b *model.Bundle, o model.Options) (engine, error) {
 	return nil, fail(exitUsage, "--engine %q is not onnxruntime or tensorflow", kind)
 }
 
-// findBundle returns path, or where it is empty the bundle that ships: of the
-// checkout around the working directory or the program, or of the package.
-func findBundle(path string) (string, error) {
-	if path != "" {
-		return path, nil
+// findBundle returns the path of a bundle: an existing path as it is, a bare
+// name from the checkout around the working directory or the program, or from
+// the package; without a name, the default of the first place that has it.
+func findBundle(name string) (string, error) {
+	return bundleIn(name, checkoutDirs(), packageDir)
+}
+
+// bundleIn is findBundle over the given folders of bundles.
+func bundleIn(name string, checkouts []string, installed string) (string, error) {
+	if name != "" && (filepath.Base(name) != name || exists(name)) {
+		return name, nil
 	}
-	var places []string
-	for _, start := range startDirs() {
-		for dir := start; ; dir = filepath.Dir(dir) {
-			places = append(places, filepath.Join(dir, "model", "bundles", defaultBundle))
-			if dir == filepath.Dir(dir) {
-				break
-			}
-		}
-	}
-	places = append(places, filepath.Join("/usr/share/nightseg/bundles", defaultBundle))
-	for _, p := range places {
-		if _, err := os.Stat(filepath.Join(p, model.ManifestName)); err == nil {
+	for _, dir := range checkouts {
+		if p := filepath.Join(dir, cmp.Or(name, checkoutBundle)); exists(filepath.Join(p, model.ManifestName)) {
 			return p, nil
 		}
+	}
+	if p := filepath.Join(installed, cmp.Or(name, packageBundle)); exists(filepath.Join(p, model.ManifestName)) {
+		return p, nil
+	}
+	if name != "" {
+		return "", fail(exitUsage, "--bundle %s: no such file or folder, and no bundle of that name ships (%s, %s)",
+			name, checkoutBundle, packageBundle)
 	}
 	return "", fail(exitUsage, "no bundle found: name one with --bundle, or start nightseg in a checkout")
 }
 
-func startDirs() []string {
-	var dirs []string
+// checkoutDirs returns where bundles would be in checkouts around the working
+// directory and the program.
+func checkoutDirs() []string {
+	var starts, dirs []string
 	if d, err := os.Getwd(); err == nil {
-		dirs = append(dirs, d)
+		starts = append(starts, d)
 	}
 	if exe, err := os.Executable(); err == nil {
-		dirs = append(dirs, filepath.Dir(exe))
+		starts = append(starts, filepath.Dir(exe))
+	}
+	for _, dir := range starts {
+		for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+			dirs = append(dirs, filepath.Join(dir, "model", "bundles"))
+		}
 	}
 	return dirs
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
