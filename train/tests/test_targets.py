@@ -43,11 +43,6 @@ class Told(Ensemble):
         return self.views[at](picture)
 
 
-def level(picture: Picture) -> Probabilities:
-    """See the value of the first pixel everywhere."""
-    return np.full((*QUARTER, len(NAMES)), picture[0, 0, 0], np.float32)
-
-
 def constant(value: float) -> View:
     return lambda _: np.full((*QUARTER, len(NAMES)), value, np.float32)
 
@@ -59,25 +54,41 @@ def classes(left: int, right: int) -> View:
 
 def test_members_are_mixed_by_weight() -> None:
     told = Told(constant(10), constant(50), constant(1e9))
-    picture = made.flat(64)
-    assert told.mixed(picture, Recipe((0.75, 0.25, 0.0), (1.0,))) == pytest.approx(20)
-    assert told.mixed(picture, Recipe((1.0, 3.0, 0.0), (1.0,))) == pytest.approx(40)  # weights need not sum to 1
+    assert told.mixed(made.flat(64), (0.75, 0.25, 0.0)) == pytest.approx(20)
+    assert told.mixed(made.flat(64), (1.0, 3.0, 0.0)) == pytest.approx(40)  # weights need not sum to 1
     assert told.asked == [2, 2, 0]
 
 
-def test_views_are_mixed_alike() -> None:
-    told = Told(level, constant(0))
-    got = told.mixed(made.flat(64), Recipe((1.0, 1.0), (1.0, 0.5)))
-    assert got == pytest.approx((64 + 128) / 2 / 2)  # 255 sqrt(64 / 255) = 127.75
+def test_the_place_says_where_a_class_is_seen_more_often_than_anywhere() -> None:
+    road = np.zeros((*QUARTER, len(NAMES)), np.uint8)
+    road[60:, :, CAR], road[:60, :, PERSON] = 255, 255  # a half each
+    where = targets.place([road, road])
+    assert where[100, 80, CAR] == pytest.approx(2, abs=0.01) and where[20, 80, PERSON] == pytest.approx(2, abs=0.01)
+    assert where[100, 80, PERSON] < 0.01 and where[60, 80, CAR] == pytest.approx(1, abs=0.1)
+    assert where[100, 80, NAMES.index("sky")] == pytest.approx(1)  # never seen by day: nothing is known of it
+    even = np.full((*QUARTER, len(NAMES)), 1 / len(NAMES), np.float32)
+    by_place = Recipe((1.0,), 0.5).weighed(even, where)
+    assert by_place.sum(2) == pytest.approx(1)
+    assert by_place[100, 80, CAR] / by_place[100, 80, 0] == pytest.approx(np.sqrt(2), rel=0.01)
+    assert Recipe((1.0,), 0.0).weighed(even, where) is even and Recipe((1.0,), 0.5).weighed(even, None) is even
 
 
-def test_a_picture_is_brightened_by_a_power_and_smoothed() -> None:
-    assert np.array_equal(targets.brighten(made.street(1), 1.0), made.street(1))
-    assert (targets.brighten(made.flat(64), 0.5) == 128).all()
-    noise = np.random.default_rng(0).integers(30, 50, (96, 128, 3)).astype(np.uint8)
-    smooth, rough = targets.brighten(noise, 0.6), runs.gamma(noise, 0.6)
-    assert float(smooth.std()) < 0.7 * float(rough.std())
-    assert float(smooth.mean()) == pytest.approx(float(rough.mean()), abs=1)
+def test_night_norms_take_the_statistics_of_the_pictures() -> None:
+    ensemble = Ensemble((), Path())
+    ensemble.members = (Member(cityscapes="a"), Member(cityscapes="a", night_norms=True))
+    ensemble.nets = [ESPNetv2(1.0).eval(), ESPNetv2(1.0).eval()]
+    ensemble.nets[1].load_state_dict(ensemble.nets[0].state_dict())
+    picture = data.resize(made.street(5), data.SIZE)
+    before = ensemble.view(0, picture)
+    first = next(m for m in ensemble.nets[1].modules() if isinstance(m, torch.nn.BatchNorm2d))
+    seen: list[Tensor] = []
+    handle = first.register_forward_pre_hook(lambda _, x: seen.append(x[0].float()))
+    ensemble.adapt([picture] * 3)
+    handle.remove()
+    assert len(seen) == 3 and not any(m.training for m in ensemble.nets[1].modules())
+    assert torch.allclose(first.running_mean, seen[0].mean((0, 2, 3)), atol=1e-3)  # type: ignore[arg-type]
+    assert np.array_equal(ensemble.view(0, picture), before)
+    assert np.abs(ensemble.view(1, picture) - before).max() > 1e-3
 
 
 class Lopsided(ESPNetv2):
@@ -113,39 +124,40 @@ def items_of(base: Path) -> list[data.Item]:
     return data.list_dark_zurich(base / "town", "train", "dev")
 
 
-def recipes(mixes: Sequence[tuple[float, ...]], gammas: Sequence[tuple[float, ...]]) -> list[Recipe]:
-    return [Recipe(m, g) for m in mixes for g in gammas]
+def recipes(mixes: Sequence[tuple[float, ...]], places: Sequence[float] = (0.0,)) -> list[Recipe]:
+    return [Recipe(m, e) for m in mixes for e in places]
 
 
 def test_the_mix_that_scores_best_is_chosen(tmp_path: Path) -> None:
     labelled(tmp_path)
     told = Told(classes(PERSON, CAR), classes(CAR, PERSON))
-    tried = recipes(((1.0, 0.0), (0.4, 0.6), (0.6, 0.4)), ((1.0,),))
+    tried = recipes(((1.0, 0.0), (0.4, 0.6), (0.6, 0.4)))
     best, scores = targets.choose(told, tried, items_of(tmp_path))
-    assert best == Recipe((0.4, 0.6), (1.0,))
+    assert best == Recipe((0.4, 0.6))
     assert scores == {
-        "mix [1.0, 0.0] gammas [1.0]": 0.0, "mix [0.4, 0.6] gammas [1.0]": 100.0, "mix [0.6, 0.4] gammas [1.0]": 0.0,
+        "mix [1.0, 0.0] place 0.0": 0.0, "mix [0.4, 0.6] place 0.0": 100.0, "mix [0.6, 0.4] place 0.0": 0.0,
     }  # fmt: skip
 
 
-def test_views_are_chosen_with_the_mix(tmp_path: Path) -> None:
+def test_the_exponent_of_the_place_is_chosen_with_the_mix(tmp_path: Path) -> None:
     labelled(tmp_path)
-    wrong, right = classes(CAR, CAR), classes(CAR, PERSON)
 
-    def bright(picture: Picture) -> Probabilities:
-        return (right if picture[0, 0, 0] > 60 else wrong)(picture)
+    def unsure(_: Picture) -> Probabilities:
+        p = np.zeros((*QUARTER, len(NAMES)), np.float32)
+        p[:, :, CAR], p[:, :, PERSON] = 0.4, 0.6
+        return p
 
-    tried = recipes(((0.0, 1.0), (1.0, 0.0)), ((1.0,), (0.5,), (1.0, 0.2)))
-    best, scores = targets.choose(Told(bright, wrong), tried, items_of(tmp_path))
-    assert best == Recipe((1.0, 0.0), (0.5,))
-    assert len(scores) == 6
-    # All cars: a car's IoU is 1/2, a person's 0. Of the two pictures the brighter one is seen as it is: 2/3 and 1/2.
-    assert scores["mix [0.0, 1.0] gammas [0.5]"] == 25.0
-    assert scores["mix [1.0, 0.0] gammas [1.0]"] == pytest.approx(100 * (2 / 3 + 1 / 2) / 2, abs=0.01)
+    where = np.ones((*QUARTER, len(NAMES)), np.float32)
+    where[:, :80, CAR] = 4  # by day cars are on the left
+    tried = recipes(((1.0,),), (0.0, 0.25, 0.5))
+    best, scores = targets.choose(Told(unsure), tried, items_of(tmp_path), where)
+    assert best.place == 0.5 and scores["mix [1.0] place 0.5"] > 99
+    # All persons: a person's IoU is 1/2, a car's 0; 0.4 x 4^0.25 is 0.57, too little.
+    assert scores["mix [1.0] place 0.0"] == scores["mix [1.0] place 0.25"] == 25.0
 
 
 def test_without_labelled_pictures_the_first_recipe_is_taken() -> None:
-    tried = recipes(((1.0, 0.0), (0.4, 0.6)), ((1.0,),))
+    tried = recipes(((1.0, 0.0), (0.4, 0.6)))
     assert targets.choose(Told(constant(1), constant(1)), tried, []) == (tried[0], {})
 
 
@@ -153,7 +165,7 @@ def test_choosing_needs_labels(tmp_path: Path) -> None:
     part = made.wild(tmp_path, "night", {"n": made.street(1)})
     items = data.list_camvid(tmp_path / part.root / part.part)
     with pytest.raises(ValueError, match=r"n\.png has no label"):
-        targets.choose(Told(constant(1)), recipes(((1.0,),), ((1.0,),)), items)
+        targets.choose(Told(constant(1)), recipes(((1.0,),)), items)
 
 
 @pytest.mark.parametrize("member", [Member(), Member(run="a", cityscapes="b")])
@@ -216,23 +228,45 @@ def few(base: Path) -> Windows:
 def test_two_runs_make_targets_that_a_training_reads(base: Path) -> None:
     s = few(base)
     members = (Member(run="runs/small-s1"), Member(run="runs/small-s2"))
-    t = Targets("runs/soft.pt", s, members, ((0.3, 0.7), (1.0, 0.0)), ((0.6,),), choose=s.held_out)
+    mixes = ((0.3, 0.7), (1.0, 0.0))
+    t = Targets("runs/soft.pt", s, members, mixes, ((0.5, 0.5),), (0.0, 0.5), choose=s.held_out)
     chosen = targets.make(t, base)
     state = checkpoint.load(base / "runs/soft.pt")
     assert state is not None and chosen == {"out": "runs/soft.pt", **state["chosen"]}  # type: ignore[dict-item]
     day, night = chosen["day"], chosen["night"]
-    assert day == {"recipe": {"mix": (0.3, 0.7), "gammas": (1.0,)}, "tried": {}}  # shown as it is; nothing to choose on
-    assert isinstance(night, dict) and night["recipe"]["gammas"] == (0.6,)
-    assert set(night["tried"]) == {"mix [0.3, 0.7] gammas [0.6]", "mix [1.0, 0.0] gammas [0.6]"}
+    assert day == {"recipe": {"mix": (0.5, 0.5), "place": 0.0}, "tried": {}}  # nothing to choose on
+    assert isinstance(night, dict)
+    assert set(night["tried"]) == {f"mix [{a}] place {e}" for a in ("0.3, 0.7", "1.0, 0.0") for e in (0.0, 0.5)}
     reader = windows.Reader(s, Needs(unlabelled=("day", "night"), soft=True), base, 1)
     assert (len(reader.day), len(reader.night)) == (1, 1)
     assert set(reader(0).soft) == {"day", "night"}
     both = [runs.read(base / m.run, base) for m in members]
-    for pool, mix, gamma in ((reader.day, (0.3, 0.7), 1.0), (reader.night, night["recipe"]["mix"], 0.6)):
-        shown = targets.brighten(pool.images[0], gamma)
-        views = [w * runs.probabilities(r, shown, QUARTER).numpy() for r, w in zip(both, mix, strict=True)]
+    where = targets.place(reader.day.soft)
+    recipe = Recipe(night["recipe"]["mix"], night["recipe"]["place"])
+    for pool, how, at in ((reader.day, Recipe((0.5, 0.5)), None), (reader.night, recipe, where)):
+        views = [runs.probabilities(r, pool.images[0], QUARTER).numpy() for r in both]
+        mean = np.sum([w * v for w, v in zip(how.mix, views, strict=True)], 0) / sum(how.mix)
         assert pool.soft[0].dtype == np.uint8
-        assert np.abs(pool.soft[0] - 255 * np.sum(views, 0)).max() < 0.51
+        assert np.abs(pool.soft[0] - 255 * how.weighed(mean, at)).max() < 0.51
+
+
+def test_a_camera_chosen_for_by_day_alone_is_mixed_as_by_day(base: Path) -> None:
+    s = few(base)
+    members = (Member(run="runs/small-s1"), Member(run="runs/small-s2"))
+    t = Targets("runs/dusk.pt", s, members, ((1.0, 0.0),), ((0.0, 1.0),), (0.5,), choose_day=s.held_out)
+    targets.make(t, base)
+    state = checkpoint.load(base / "runs/dusk.pt")
+    assert state is not None and isinstance(state["soft"], dict)
+    picture = windows.unlabelled(s, base).night[0]
+    view = runs.probabilities(runs.read(base / "runs/small-s2", base), picture, QUARTER).numpy()
+    assert np.abs(state["soft"]["night"][0] - 255 * view).max() < 0.51
+
+
+def test_the_night_is_chosen_on_a_camera_that_has_night_pictures(base: Path) -> None:
+    s = few(base)
+    t = Targets("runs/x.pt", s, (Member(run="runs/small-s1"),), choose=(dataclasses.replace(s.held_out[0], root="o"),))
+    with pytest.raises(ValueError, match=r"targets\.choose: o: one root is needed, of night pictures"):
+        targets.make(t, base)
 
 
 def test_a_run_of_other_classes_is_no_member(tmp_path: Path) -> None:

@@ -2,14 +2,14 @@
 
     python -m nightseg_train targets --config train/configs/benchmark/targets.yaml
 
-A day picture is shown to the networks as it is, a night picture also brightened; every view is shown mirrored, too. How
-views and networks are weighed is chosen on labelled pictures that nothing is trained on.
+Every picture is shown mirrored, too. By night a member may take the statistics of its batch norms from the pictures of
+the camera at hand (Li et al., arXiv 1603.04779), and the mean of all may be weighed by what the same camera sees where
+by day. How networks are mixed and how much the place counts is chosen on labelled pictures that nothing is trained on.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import logging
 import sys
@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -34,14 +34,21 @@ from nightseg_train.windows import Windows
 log = logging.getLogger(__name__)
 Probabilities = NDArray[np.float32]  # h x w x classes
 QUARTER = (data.SIZE[0] // 4, data.SIZE[1] // 4)
+PLACE_BLUR = 6.0  # standard deviation in pixels of a quarter of the picture
+SELDOM = np.float32(1e-3)  # keeps classes that are never seen somewhere possible there
+ADAPT_ON = 32  # pictures whose statistics night norms take, at most
 
 
 @dataclass(frozen=True)
 class Member:
-    """A network of the ensemble: the folder of a run, or the file of ESPNetv2's weights from Cityscapes."""
+    """A network of the ensemble: the folder of a run, or the file of ESPNetv2's weights from Cityscapes.
+
+    With night_norms its batch norms take their statistics from each camera's night pictures when it looks at them.
+    """
 
     run: str = ""
     cityscapes: str = ""
+    night_norms: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,17 +59,20 @@ class Targets:
         out: the file to write.
         windows: its day, night, clips and held_out are the pictures; the same as in the runs that use the targets.
         members: the networks.
-        mixes: the weights of the members that are tried; each mix has one weight per member.
-        gammas: the sets of views that are tried: each picture is shown as v^gamma for each gamma of a set.
-        choose_day, choose: the labelled parts that the best mix by day, and the best mix and views by night are chosen
-            on; where there is none, the first is taken.
+        mixes, day_mixes: the weights of the members that are tried by night and by day; each has one per member.
+            Without day_mixes those of the night are tried.
+        places: the exponents that are tried by night on what a camera sees where by day (see place).
+        choose_day, choose: the labelled parts that the best mix by day, and the best mix and exponent by night are
+            chosen on; where there is none, the first is taken. Dusk and night pictures of a camera that was chosen
+            for by day alone are mixed as by day.
     """
 
     out: str
     windows: Windows = field(default_factory=Windows)
     members: tuple[Member, ...] = ()
     mixes: tuple[tuple[float, ...], ...] = ((1.0,),)
-    gammas: tuple[tuple[float, ...], ...] = ((1.0,), (1.0, 0.6))
+    day_mixes: tuple[tuple[float, ...], ...] = ()
+    places: tuple[float, ...] = (0.0,)
     choose_day: tuple[Part, ...] = ()
     choose: tuple[Part, ...] = ()
 
@@ -72,25 +82,42 @@ class Targets:
         Raises:
             ValueError: a mix has another number of weights than there are members, a weight below 0, or none above.
         """
-        if not self.members or any(len(m) != len(self.members) for m in self.mixes):
+        mixes = (*self.mixes, *self.day_mixes)
+        if not self.members or any(len(m) != len(self.members) for m in mixes):
             raise ValueError("targets.mixes: one weight per member is needed in each")
-        if any(min(m) < 0 or max(m) <= 0 for m in self.mixes):
+        if any(min(m) < 0 or max(m) <= 0 for m in mixes):
             raise ValueError("targets.mixes: no weight may be below 0, and one must be above")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Weights of the members, and the gammas of the views."""
+    """Weights of the members, and the exponent of the place."""
 
     mix: tuple[float, ...]
-    gammas: tuple[float, ...]
+    place: float = 0.0
+
+    def weighed(self, p: Probabilities, place: Probabilities | None) -> Probabilities:
+        """Return probabilities times place^exponent, so that they sum to 1 again; as they are without a place."""
+        if place is None or self.place == 0:
+            return p
+        p = p * place ** np.float32(self.place)
+        return p / p.sum(2, keepdims=True)
 
 
-def brighten(picture: data.Picture, gamma: float) -> data.Picture:
-    """Return the picture with values v^gamma; below 1 it is smoothed a little first, as noise grows with it."""
-    if gamma == 1.0:
-        return picture
-    return runs.gamma(np.asarray(cv2.bilateralFilter(picture, 5, 25, 3), np.uint8), gamma)
+def place(soft: Sequence[data.Picture]) -> Probabilities:
+    """Return how much more often each class is seen at each place by day than anywhere: P(class | place) / P(class).
+
+    It is what a camera that is fixed to a vehicle sees: road below, sky above. (Zou et al., ECCV 2018, arXiv
+    1810.07911, take such a prior from labels of another camera; here it is of the same camera's own day.)
+
+    Args:
+        soft: soft targets of day pictures of one camera, bytes h x w x classes.
+    """
+    mean = np.mean([p.astype(np.float32) / 255 for p in soft], 0, dtype=np.float32)
+    layers = [cv2.GaussianBlur(np.ascontiguousarray(v), (0, 0), PLACE_BLUR) for v in np.moveaxis(mean, 2, 0)]
+    seen = np.stack(layers, 2)
+    ratio: Probabilities = (seen + SELDOM) / (mean.mean((0, 1)) + SELDOM)
+    return ratio
 
 
 class Ensemble:
@@ -102,6 +129,7 @@ class Ensemble:
         Raises:
             FileNotFoundError, ValueError: a network is missing, does not fit, or has other classes.
         """
+        self.members = members
         self.nets: list[runs.Finished | ESPNetv2] = []
         for m in members:
             if bool(m.run) == bool(m.cityscapes):
@@ -111,6 +139,20 @@ class Ensemble:
                 raise ValueError(f"targets.members: {m.run} has other classes than CamVid's")
             self.nets.append(net)
 
+    def adapt(self, pictures: Sequence[data.Picture]) -> None:
+        """Give the members with night norms the mean statistics of pictures of one camera."""
+        shown = pictures[:: -(-len(pictures) // ADAPT_ON)]
+        for at, m in enumerate(self.members):
+            norms = _norms(self.nets[at]) if m.night_norms else []
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # the mean over all forward passes
+                norm.train()
+            for picture in shown if norms else ():
+                self.view(at, picture)
+            for norm in norms:
+                norm.eval()
+
     def view(self, at: int, picture: data.Picture) -> Probabilities:
         """Return the probabilities of one network, a quarter of the picture's size."""
         net = self.nets[at]
@@ -118,13 +160,18 @@ class Ensemble:
             return runs.probabilities(net, picture, QUARTER).numpy()
         return _cityscapes(net, picture).numpy()
 
-    def mixed(self, picture: data.Picture, recipe: Recipe) -> Probabilities:
-        """Return the weighted mean over the members and views."""
+    def mixed(self, picture: data.Picture, mix: Sequence[float]) -> Probabilities:
+        """Return the weighted mean over the members."""
         total = np.zeros((*QUARTER, len(NAMES)), np.float32)
-        for gamma, (at, weight) in itertools.product(recipe.gammas, enumerate(recipe.mix)):
+        for at, weight in enumerate(mix):
             if weight > 0:
-                total += np.float32(weight) * self.view(at, brighten(picture, gamma))
-        return total / np.float32(sum(recipe.mix) * len(recipe.gammas))
+                total += np.float32(weight) * self.view(at, picture)
+        return total / np.float32(sum(mix))
+
+
+def _norms(net: runs.Finished | ESPNetv2) -> list[nn.BatchNorm2d]:
+    nets = [net] if isinstance(net, ESPNetv2) else net.method.modules().values()
+    return [m for one in nets for m in one.modules() if isinstance(m, nn.BatchNorm2d)]
 
 
 def _cityscapes(net: ESPNetv2, picture: data.Picture) -> Tensor:
@@ -137,29 +184,45 @@ def _cityscapes(net: ESPNetv2, picture: data.Picture) -> Tensor:
 
 
 def choose(
-    ensemble: Ensemble, recipes: Sequence[Recipe], items: Sequence[data.Item]
+    ensemble: Ensemble,
+    recipes: Sequence[Recipe],
+    items: Sequence[data.Item],
+    where: Probabilities | None = None,
 ) -> tuple[Recipe, dict[str, float]]:
-    """Return the recipe that scores best on labelled pictures, and what each scored in mIoU.
+    """Return the recipe that scores best on labelled pictures of one camera, and what each scored in mIoU.
+
+    Args:
+        ensemble: the networks.
+        recipes: what is tried; without items the first is taken.
+        items: the labelled pictures.
+        where: what the camera sees where by day (see place).
 
     Raises:
         ValueError: a picture has no label.
     """
     if not items:
         return recipes[0], {}
-    gammas = sorted({g for r in recipes for g in r.gammas})
     totals = {r: np.zeros((len(NAMES), len(NAMES) + 1), np.int64) for r in recipes}
     for item in tqdm(items, desc="choosing", mininterval=10, disable=None):
         if item.label is None:
             raise ValueError(f"targets: {item.image} has no label")
         picture, label = data.read_image(item.image), data.read_label(item.label, len(NAMES))
-        seen = {(g, at): ensemble.view(at, brighten(picture, g)) for g in gammas for at in range(len(ensemble.nets))}
+        seen = [ensemble.view(at, picture) for at in range(len(ensemble.nets))]
         for r in recipes:
-            p = sum(w * seen[g, at] for g in r.gammas for at, w in enumerate(r.mix))
-            full = torch.from_numpy(np.asarray(p, np.float32)).permute(2, 0, 1)[None]
+            p = np.asarray(sum(w * v for w, v in zip(r.mix, seen, strict=True)), np.float32)
+            full = torch.from_numpy(r.weighed(p, where)).permute(2, 0, 1)[None]
             totals[r] += metrics.confusion(label, scoring.decide(full, (label.shape[0], label.shape[1])), len(NAMES))
     scores = {r: metrics.score(m, len(items)).miou for r, m in totals.items()}
     best = max(recipes, key=lambda r: scores[r])
-    return best, {f"mix {list(r.mix)} gammas {list(r.gammas)}": round(v, 2) for r, v in scores.items()}
+    return best, {f"mix {list(r.mix)} place {r.place}": round(v, 2) for r, v in scores.items()}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen, and the mIoU of all that was tried."""
+
+    recipe: Recipe
+    tried: dict[str, float]
 
 
 def make(s: Targets, base: Path) -> dict[str, object]:
@@ -169,20 +232,56 @@ def make(s: Targets, base: Path) -> dict[str, object]:
         FileNotFoundError, ValueError: a network, a picture or a label is missing or does not fit.
     """
     ensemble, pictures = Ensemble(s.members, base), windows.unlabelled(s.windows, base)
-    soft: dict[str, list[data.Picture]] = {}
-    chosen: dict[str, object] = {}
-    for kind, found, parts, gammas in (
-        ("day", pictures.day, s.choose_day, ((1.0,),)),
-        ("night", pictures.night, s.choose, s.gammas),
-    ):
-        items = streams.read(parts, base)[0]
-        recipe, scores = choose(ensemble, [Recipe(m, g) for m in s.mixes for g in gammas], items)
-        log.info("targets: %s %s; chosen %s", kind, scores, recipe)
-        chosen[kind] = {"recipe": asdict(recipe), "tried": scores}
-        bar = tqdm(found, desc=f"{kind} targets", mininterval=10)
-        soft[kind] = [np.asarray(np.round(ensemble.mixed(p, recipe) * 255), np.uint8) for p in bar]
+    best, tried = choose(ensemble, [Recipe(m) for m in s.day_mixes or s.mixes], streams.read(s.choose_day, base)[0])
+    day = Chosen(best, tried)
+    log.info("targets: day %s", day)
+    bar = tqdm(pictures.day, desc="day targets", mininterval=10, disable=None)
+    soft = {"day": [_bytes(ensemble.mixed(p, best.mix)) for p in bar]}
+    soft["night"], night = _night(s, base, ensemble, pictures, soft["day"], best)
+    chosen = {"day": asdict(day), "night": asdict(night)}
     checkpoint.save(base / s.out, {"soft": soft, "pictures": pictures.digest(), "chosen": chosen})
     return {"out": s.out} | chosen
+
+
+def _night(
+    s: Targets,
+    base: Path,
+    ensemble: Ensemble,
+    pictures: windows.Unlabelled,
+    day: Sequence[data.Picture],
+    by_day: Recipe,
+) -> tuple[list[data.Picture], Chosen]:
+    """Return the soft targets of the night pictures, made camera by camera, and what was chosen.
+
+    Raises:
+        ValueError: what is chosen on is of several cameras, or of one without night pictures.
+    """
+    cameras = pictures.night_cameras
+    by_camera = {c: [i for i, of in enumerate(cameras) if of == c] for c in dict.fromkeys(cameras)}
+    seen = {c: [p for p, of in zip(day, pictures.day_cameras, strict=True) if of == c] for c in by_camera}
+    roots, day_roots = ({p.root for p in parts} for parts in (s.choose, s.choose_day))
+    if len(roots) > 1 or not roots <= by_camera.keys():
+        raise ValueError(f"targets.choose: {', '.join(sorted(roots))}: one root is needed, of night pictures")
+    chosen = Chosen(Recipe(s.mixes[0], s.places[0]), {})
+    out: dict[int, data.Picture] = {}
+    bar = tqdm(total=len(cameras), desc="night targets", mininterval=10, disable=None)
+    for camera in sorted(by_camera, key=lambda c: c not in roots):  # first the one that is chosen on
+        where = place(seen[camera]) if seen[camera] else None
+        ensemble.adapt([pictures.night[i] for i in by_camera[camera]])
+        if camera in roots:
+            tries = [Recipe(m, e) for m in s.mixes for e in s.places]
+            chosen = Chosen(*choose(ensemble, tries, streams.read(s.choose, base)[0], where))
+            log.info("targets: night %s", chosen)
+        recipe = by_day if camera in day_roots - roots else chosen.recipe
+        for i in by_camera[camera]:
+            out[i] = _bytes(recipe.weighed(ensemble.mixed(pictures.night[i], recipe.mix), where))
+            bar.update()
+    bar.close()
+    return [out[i] for i in range(len(cameras))], chosen
+
+
+def _bytes(p: Probabilities) -> data.Picture:
+    return np.asarray(np.round(p * 255), np.uint8)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

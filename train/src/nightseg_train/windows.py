@@ -76,10 +76,15 @@ class Windows:
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """The pictures without labels, 480 x 640: taken by day, and at dusk or by night."""
+    """The pictures without labels, 480 x 640: taken by day, and at dusk or by night; and the camera of each of them.
+
+    Pictures of one root are taken to be of one camera, and those of a clip.
+    """
 
     day: list[data.Picture]
     night: list[data.Picture]
+    day_cameras: list[str] = field(default_factory=list)
+    night_cameras: list[str] = field(default_factory=list)
 
     def digest(self) -> str:
         """Return a hash of all pictures: soft targets belong to these and no others."""
@@ -99,14 +104,16 @@ def unlabelled(s: Windows, base: Path) -> Unlabelled:
     """
     held_out = {i.image.name for i in streams.read(s.held_out, base)[0]}
 
-    def pictures(parts: Sequence[Part]) -> list[data.Picture]:
-        items = [i for i in streams.read(parts, base)[0] if i.image.name not in held_out]
-        return [data.read_image(i.image) for i in tqdm(items, desc="reading", mininterval=5, disable=None)]
+    def pictures(parts: Sequence[Part]) -> tuple[list[data.Picture], list[str]]:
+        items = [(p.root, i) for p in parts for i in streams.read([p], base)[0] if i.image.name not in held_out]
+        bar = tqdm(items, desc="reading", mininterval=5, disable=None)
+        return [data.read_image(i.image) for _, i in bar], [root for root, _ in items]
 
-    night = pictures(s.night)
+    day, night = pictures(s.day), pictures(s.night)
     for clip in s.clips:
-        night += pools.clip_frames(base / clip.file, clip.stride)
-    return Unlabelled(pictures(s.day), night)
+        frames = pools.clip_frames(base / clip.file, clip.stride)
+        night = night[0] + frames, night[1] + [clip.file] * len(frames)
+    return Unlabelled(day[0], night[0], day[1], night[1])
 
 
 class Reader:
