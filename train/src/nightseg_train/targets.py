@@ -235,7 +235,7 @@ def make(s: Targets, base: Path) -> dict[str, object]:
     best, tried = choose(ensemble, [Recipe(m) for m in s.day_mixes or s.mixes], streams.read(s.choose_day, base)[0])
     day = Chosen(best, tried)
     log.info("targets: day %s", day)
-    bar = tqdm(pictures.day, desc="day targets", mininterval=10, disable=None)
+    bar = tqdm(pictures.day, desc="day targets", mininterval=10)
     soft = {"day": [_bytes(ensemble.mixed(p, best.mix)) for p in bar]}
     soft["night"], night = _night(s, base, ensemble, pictures, soft["day"], best)
     chosen = {"day": asdict(day), "night": asdict(night)}
@@ -264,7 +264,7 @@ def _night(
         raise ValueError(f"targets.choose: {', '.join(sorted(roots))}: one root is needed, of night pictures")
     chosen = Chosen(Recipe(s.mixes[0], s.places[0]), {})
     out: dict[int, data.Picture] = {}
-    bar = tqdm(total=len(cameras), desc="night targets", mininterval=10, disable=None)
+    bar = tqdm(total=len(cameras), desc="night targets", mininterval=10)
     for camera in sorted(by_camera, key=lambda c: c not in roots):  # first the one that is chosen on
         where = place(seen[camera]) if seen[camera] else None
         ensemble.adapt([pictures.night[i] for i in by_camera[camera]])
