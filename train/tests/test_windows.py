@@ -232,27 +232,6 @@ def test_rare_windows_hold_a_rare_class_from_the_batch_on_that_is_set(tmp_path: 
     assert holding(0) + holding(1) < 10
 
 
-def test_rare_windows_without_labels_go_by_the_soft_targets(tmp_path: Path) -> None:
-    label = made.blocks([[ROAD, CAR]], (240, 320))
-    label[:14, :14] = PERSON
-    s = Windows(
-        labelled=(made.labelled(tmp_path, "train/day", [(made.street(0), label)]),), labelled_count=2, crop=made.CROP,
-        night=(made.wild(tmp_path, "night", {"a": made.street(1), "b": made.street(2)}),), night_count=8, paste=0.0,
-        targets="soft.pt", rare_from=2, rare_share=0.03, rare_windows=1.0,
-    )  # fmt: skip
-
-    def corner(_: Picture) -> Picture:
-        soft = np.zeros((120, 160, 11), np.uint8)
-        soft[:, :, ROAD] = 255
-        soft[-8:, -8:] = 255 * np.eye(11, dtype=np.uint8)[PERSON]
-        return soft
-
-    made.teach(tmp_path, s, corner)
-    reader = Reader(s, Needs(labelled=True, unlabelled=("night",), soft=True), tmp_path, 1)
-    persons = [int((reader(i).soft["night"][:, PERSON] > 0.5).flatten(1).any(1).sum()) for i in range(4)]
-    assert persons[2:] == [8, 8] and sum(persons[:2]) < 10
-
-
 def test_pictures_that_are_held_out_never_appear(tmp_path: Path) -> None:
     red = made.flat(250, 10, 10)
     s = made.town(tmp_path)

@@ -40,12 +40,6 @@ class Pool:
         """Return the number of pictures."""
         return len(self.images)
 
-    def ids(self, index: int) -> data.Picture:
-        """Return the class of each pixel of a coarse grid: that of the label, or the likeliest of the soft targets."""
-        if self.labels:
-            return self.labels[index][::4, ::4]
-        return np.asarray(self.soft[index].argmax(2), np.uint8)
-
 
 @dataclass(frozen=True)
 class Cut:
@@ -67,11 +61,11 @@ def cut(
 ) -> Cut:
     """Return a random window of a picture of the pool, lit by light; labels at 1/2, soft targets at 1/4 of crop.
 
-    The window is put around a pixel of one of the classes of towards, if the picture is taught any of them.
+    The window is put around a pixel of one of the classes of towards, if the picture has any of them.
     """
     win = augment.draw_window(rng, (crop[0] / data.SIZE[0], crop[1] / data.SIZE[1]), zoom)
     if towards:
-        win = _towards(rng, win, pool.ids(index), towards)
+        win = _towards(rng, win, pool.labels[index], towards)
     picture = win.cut(pool.images[index], crop, nearest=False)
     label = soft = None
     ids = None
@@ -84,8 +78,9 @@ def cut(
 
 
 def _towards(
-    rng: np.random.Generator, win: augment.Window, small: data.Picture, classes: Sequence[int]
+    rng: np.random.Generator, win: augment.Window, label: data.Picture, classes: Sequence[int]
 ) -> augment.Window:
+    small = label[::4, ::4]
     present = [c for c in classes if (small == c).any()]
     if not present:
         return win

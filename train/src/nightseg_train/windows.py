@@ -45,8 +45,8 @@ class Windows:
         labelled_count, rendered_count, day_count, night_count: pictures of each kind in a batch.
         crop: height and width of a window in the picture at 480 x 640, at zoom 1; zoom: range of the enlargement.
         light: how labelled and day pictures are darkened.
-        rare_from: batch from which a share rare_windows of the windows is put around a pixel of a class whose share of
-            the labels is below rare_share; without labels, where the soft targets have it.
+        rare_from: batch from which a share rare_windows of the labelled windows is put around a pixel of a class whose
+            share of the labels is below rare_share.
         paste: share of the night pictures that get things of a labelled picture pasted in.
         fourier: share of the labelled pictures that are not darkened but take the low frequencies of a night picture;
             fourier_beta: how many (see augment.fourier).
@@ -204,7 +204,7 @@ class Reader:
     def _window(self, rng: np.random.Generator, pool: Pool, kind: int, step: int, at: int, light: Light) -> Cut:
         s = self.s
         index = pools.nth(len(pool), at, (self.seed, kind))
-        rare = step >= s.rare_from and rng.random() < s.rare_windows
+        rare = pool.labels and step >= s.rare_from and rng.random() < s.rare_windows
         return pools.cut(pool, index, rng, s.crop, s.zoom, light, self.rare if rare else ())
 
     def _darken(self, rng: np.random.Generator, picture: data.Picture, ids: data.Picture | None) -> augment.Floats:
