@@ -89,6 +89,27 @@ def test_nets_and_judges_learn_from_their_own_parts_only() -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+def test_one_look_of_a_judge_gives_the_gradients_of_two(bf16: bool) -> None:
+    method, b = make(dataclasses.replace(SMALL, adversarial=1.0)), batch(4, 1)  # another factor would round otherwise
+    for m in method.modules().values():
+        m.eval()  # batch norm follows what it sees
+    segment, judge = list(method.segment.parameters()), list(method.judge_day.parameters())
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        x = b.x["day"] + method.relight.residual(b.x["day"]).float()
+        logits = F.interpolate(method.segment(x).float(), (120, 180), mode="bilinear", align_corners=True)
+        fool = method.judge_day(logits.softmax(1)).float().square().mean()
+        teach = (method.judge_day(logits.detach().softmax(1)).float() - 1).square().mean() / 2
+        terms = {k: v for part in method.losses(b) for k, v in part.items()}
+    for one, two, weights in ((terms["adv_day"], fool, segment), (terms["judge_day_day"], teach, judge)):
+        assert torch.equal(one.detach(), two.detach())
+        found, wanted = (torch.autograd.grad(v, weights, allow_unused=True) for v in (one, two))
+        for a, c in zip(found, wanted, strict=True):
+            assert (a is None) == (c is None)
+            if a is not None and c is not None:
+                torch.testing.assert_close(a, c, rtol=1e-4, atol=1e-5 * float(c.abs().max()))
+
+
 def scores(_: object) -> Mapping[str, float]:
     return {loop.CHOOSE: 1.0}
 

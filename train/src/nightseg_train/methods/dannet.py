@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,7 +102,8 @@ class Dannet:
         self.needs = Needs(labelled=True, unlabelled=("day", "night"), pairs=True)
         self.segment = registry.segment(s.segment, classes).to(memory_format=torch.channels_last).train()
         self.relight = registry.relight(s.relight).to(memory_format=torch.channels_last).train()
-        self.judge_day, self.judge_night = Discriminator(classes).train(), Discriminator(classes).train()
+        judges = (Discriminator(classes).to(memory_format=torch.channels_last).train() for _ in range(2))
+        self.judge_day, self.judge_night = judges
         self.weight = losses.class_weights(shares, s.std).float()
         self.test_weight = losses.class_weights(shares, s.test_std).float()
 
@@ -117,41 +119,42 @@ class Dannet:
         s = self.s
         trained = [p for p in chain(self.segment.parameters(), self.relight.parameters()) if p.requires_grad]
         return {
-            "nets": torch.optim.SGD(trained, s.rate, s.momentum, weight_decay=s.weight_decay),
-            "judge_day": torch.optim.Adam(self.judge_day.parameters(), s.rate_d, s.betas),
-            "judge_night": torch.optim.Adam(self.judge_night.parameters(), s.rate_d, s.betas),
+            "nets": torch.optim.SGD(trained, s.rate, s.momentum, weight_decay=s.weight_decay, fused=True),
+            "judge_day": torch.optim.Adam(self.judge_day.parameters(), s.rate_d, s.betas, fused=True),
+            "judge_night": torch.optim.Adam(self.judge_night.parameters(), s.rate_d, s.betas, fused=True),
         }
 
     def losses(self, batch: Batch) -> Iterator[Mapping[str, Tensor]]:
-        """Yield day, night and source, then both discriminators on the predictions of before the step."""
+        """Yield day, night and source, then both discriminators on the predictions of before the step.
+
+        A discriminator looks at a target once, for the target's part and for its own.
+        """
         s, night = self.s, batch.x["night"]
         target = _exposure(night, s.exposure)
-        for judge in (self.judge_day, self.judge_night):
-            judge.requires_grad_(False)
         day_logits, light = self._relit_logits(batch.x["day"], target, s.enlarge)
-        yield {"adv_day": s.adversarial * self._fool(self.judge_day, day_logits), "light_day": s.light_target * light}
+        fool, teach_day = _look(self.judge_day, day_logits)
+        yield {"adv_day": s.adversarial * fool, "light_day": s.light_target * light}
         day_logits = day_logits.detach()
 
         night_logits, light = self._relit_logits(night, target, s.enlarge)
         label = self.pseudo_label(day_logits, night_logits.detach())
+        fool, teach_night = _look(self.judge_night, night_logits)
         yield {
-            "adv_night": s.adversarial * self._fool(self.judge_night, night_logits),
+            "adv_night": s.adversarial * fool,
             "light_night": s.light_target * light,
             "static": s.static * self._static_loss(night_logits, label),
         }
-        night_logits = night_logits.detach()
+        del day_logits, night_logits
 
-        source_logits, light = self._relit_logits(batch.x["source"], target, 1.0)
+        logits, light = self._relit_logits(batch.x["source"], target, 1.0)
         if batch.labels is None:
             raise ValueError("dannet: the batch holds no labels of its source pictures")
-        yield {"source": self._entropy(source_logits, batch.labels.long()), "light_source": s.light_source * light}
-        source_logits = source_logits.detach()
+        yield {"source": self._entropy(logits, batch.labels.long()), "light_source": s.light_source * light}
 
-        for name, judge, logits in (("day", self.judge_day, day_logits), ("night", self.judge_night, night_logits)):
-            judge.requires_grad_(True)
-            for where, seen, wanted in (("source", source_logits, losses.SOURCE), (name, logits, losses.TARGET)):
-                told = judge(seen.float().softmax(1))
-                yield {f"judge_{name}_{where}": losses.least_squares(told, wanted) / 2}
+        seen = logits.detach().softmax(1)
+        for name, judge, teach in (("day", self.judge_day, teach_day), ("night", self.judge_night, teach_night)):
+            yield {f"judge_{name}_source": losses.least_squares(judge(seen).float(), losses.SOURCE) / 2}
+            yield {f"judge_{name}_{name}": teach}
 
     def after(self, step: int) -> None:
         """Do nothing: the method has no teacher and no queue."""
@@ -163,10 +166,6 @@ class Dannet:
         size = (round(x.shape[2] * enlarge), round(x.shape[3] * enlarge))
         return _up(logits, size), losses.light_loss(r, x + r, x, exposure)
 
-    def _fool(self, judge: nn.Module, logits: Tensor) -> Tensor:
-        told: Tensor = judge(logits.softmax(1))
-        return losses.least_squares(told.float(), losses.SOURCE)
-
     def _static_loss(self, logits: Tensor, label: Tensor) -> Tensor:
         s = self.s
         return losses.static_loss(
@@ -175,7 +174,7 @@ class Dannet:
 
     def _entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the weighted cross-entropy: the sum over the pixels by the summed weights of the labelled ones."""
-        total = F.cross_entropy(logits, labels, self.weight, ignore_index=IGNORE, reduction="sum")
+        total = F.cross_entropy(logits.contiguous(), labels, self.weight, ignore_index=IGNORE, reduction="sum")
         weights = self.weight[labels[labels != IGNORE]].sum()
         return total / parallel.mean(weights).clamp_min(1e-6)
 
@@ -199,6 +198,37 @@ class Dannet:
         if not view.reweight:
             return logits
         return scoring.reweighted(logits, self.test_weight, self.s.reweight)
+
+
+class _Known(torch.autograd.Function):
+    """A loss whose gradients are known: value, gradients, the inputs that they are of -> value."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, gradients: tuple[Tensor, ...], *_: Tensor) -> Tensor:  # noqa: ANN401 - PyTorch's
+        """Return the value."""
+        ctx.save_for_backward(*gradients)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        """Return the gradients of the inputs."""
+        return None, None, *(grads[0] * g for g in ctx.saved_tensors)
+
+
+def _look(judge: nn.Module, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Let a judge look at a target's predictions; return the loss of not fooling it, and what it says as its own loss.
+
+    The first has a gradient to the logits only and the second to the judge only, although both come from one forward
+    pass: the gradients are taken here, and the pass is forgotten.
+    """
+    seen, weights = logits.softmax(1), tuple(judge.parameters())
+    shown = seen.detach().requires_grad_()
+    told: Tensor = judge(shown).float()
+    fool, teach = losses.least_squares(told, losses.SOURCE), losses.least_squares(told, losses.TARGET) / 2
+    with torch.autocast(logits.device.type, enabled=False):
+        to_seen = torch.autograd.grad(fool, (shown,), retain_graph=True)
+        to_judge = torch.autograd.grad(teach, weights)
+    return _Known.apply(fool.detach(), to_seen, seen), _Known.apply(teach.detach(), to_judge, *weights)
 
 
 def _up(logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nightseg_train.nets.fastconv import mixed
+
 
 class Depthwise(nn.Conv2d):
     """One k x k filter per channel, padded by k // 2; k is 3 or 5, the stride 1 or 2. Same keys as nn.Conv2d."""
@@ -22,8 +24,7 @@ class Depthwise(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the filtered maps: N x C x H x W to N x C x ceil(H / stride) x ceil(W / stride)."""
-        mixed = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-        if not (mixed and torch.is_grad_enabled() and torch.get_autocast_dtype("cpu") == torch.bfloat16):
+        if not mixed(x):
             return super().forward(x)
         out: Tensor = Filter.apply(x.bfloat16(), self.weight.bfloat16(), self.stride[0])
         return out

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from nightseg_train.nets.fastconv import Conv2d
+
 WIDTH = 64
 
 
@@ -20,8 +22,8 @@ class Discriminator(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(classes, WIDTH, 4, 2, 1)
         self.conv2 = nn.Conv2d(WIDTH, 2 * WIDTH, 4, 2, 1)
-        self.conv3 = nn.Conv2d(2 * WIDTH, 4 * WIDTH, 4, 1, 1)
-        self.conv4 = nn.Conv2d(4 * WIDTH, 4 * WIDTH, 4, 1, 1)
+        self.conv3 = Conv2d(2 * WIDTH, 4 * WIDTH, 4, 1, 1)
+        self.conv4 = Conv2d(4 * WIDTH, 4 * WIDTH, 4, 1, 1)
         self.classifier = nn.Conv2d(4 * WIDTH, 1, 4, 1, 1)
         self.act = nn.LeakyReLU(0.2, inplace=True)
 
