@@ -7,6 +7,7 @@ import hashlib
 import json
 import types
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -19,6 +20,21 @@ def digest(settings: object) -> str:
     """Return the sha256 of settings, a dataclass, in a canonical form."""
     tree = dataclasses.asdict(settings)  # type: ignore[call-overload]
     return hashlib.sha256(json.dumps(tree, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def differences(old: object, new: object) -> list[str]:
+    """Return what differs between two settings, dataclasses of one kind: "KEY was VALUE and is VALUE", by key."""
+    was, now = (dict(_flat(json.loads(json.dumps(dataclasses.asdict(s))), "")) for s in (old, new))  # type: ignore[call-overload]
+    return [f"{key} was {was[key]!r} and is {now[key]!r}" for key in sorted(was) if was[key] != now[key]]
+
+
+def _flat(tree: object, where: str) -> Iterator[tuple[str, object]]:
+    """Yield the values of nested mappings with their dotted keys; a list is one value."""
+    if not isinstance(tree, dict):
+        yield where, tree
+        return
+    for key, value in tree.items():
+        yield from _flat(value, f"{where}.{key}".lstrip("."))
 
 
 def read(kind: type[T], path: Path) -> T:

@@ -87,7 +87,7 @@ class Run:
         self.rates = {k: [float(g["lr"]) for g in o.param_groups] for k, o in self.optimisers.items()}
         for module in method.modules().values():
             parallel.same_everywhere(module)
-        self.averages = {k: checkpoint.Average(m, s.ema) for k, m in method.modules().items()}
+        self.averages = {k: checkpoint.Average(m, s.ema) for k, m in method.modules().items() if s.ema > 0}
         state = checkpoint.load(folder / "resume.pt")
         if state is not None:
             self._restore(state)
@@ -95,7 +95,8 @@ class Run:
     def _restore(self, state: Mapping[str, object]) -> None:
         for name, module in self.method.modules().items():
             module.load_state_dict(_part(state, "modules", name))
-            self.averages[name].load(_part(state, "averages", name))
+        for name, average in self.averages.items():
+            average.load(_part(state, "averages", name))
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(_part(state, "optimisers", name))
         self.step, self.seconds = int(cast(int, state["step"])), float(cast(float, state["seconds"]))
@@ -137,8 +138,8 @@ class Run:
             if self.s.clip > 0:
                 nn.utils.clip_grad_norm_(parameters, self.s.clip)
             optimiser.step()
-        for name, module in self.method.modules().items():
-            self.averages[name].update(module)
+        for name, average in self.averages.items():
+            average.update(self.method.modules()[name])
         self.method.after(self.step)
         self.step += 1
         return terms
@@ -180,8 +181,8 @@ class Averaged:
     def __enter__(self) -> Method:
         """Swap the averages in."""
         for name, module in self.run.method.modules().items():
-            self.kept[name] = {k: v.detach().clone() for k, v in module.state_dict().items()}
-            if self.run.s.ema > 0:
+            if name in self.run.averages:
+                self.kept[name] = {k: v.detach().clone() for k, v in module.state_dict().items()}
                 module.load_state_dict(self.run.averages[name].values)
             module.eval()
         return self.run.method
@@ -189,7 +190,8 @@ class Averaged:
     def __exit__(self, *_: object) -> None:
         """Put the trained weights back."""
         for name, module in self.run.method.modules().items():
-            module.load_state_dict(self.kept[name])
+            if name in self.kept:
+                module.load_state_dict(self.kept[name])
             module.train()
 
 
@@ -269,9 +271,14 @@ def _same_settings(path: Path, settings: object) -> None:
     if settings is None:
         return
     if path.exists():
-        kept = config.from_tree(type(settings), json.loads(path.read_text(encoding="utf-8")), "")
-        if kept != settings:
-            raise ValueError(f"fit: {path.parent} holds a run with other settings ({path.name}); take another folder")
+        remedy = "give the run another name, or delete that folder"
+        try:
+            kept = config.from_tree(type(settings), json.loads(path.read_text(encoding="utf-8")), "")
+        except ValueError as fault:
+            raise ValueError(f"fit: {path} was written by another version or is broken: {fault}; {remedy}") from fault
+        changed = ", ".join(config.differences(kept, settings))
+        if changed:
+            raise ValueError(f"fit: {path.parent} holds a run with other settings: {changed}; {remedy}")
         return
     text = json.dumps(asdict(settings), indent=1, sort_keys=True, default=str)  # type: ignore[call-overload]
     path.write_text(text, encoding="utf-8")

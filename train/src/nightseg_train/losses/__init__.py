@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nightseg_train.losses.adversarial import SOURCE, TARGET, discriminator_loss, least_squares
+from nightseg_train.losses.adversarial import SOURCE, TARGET, least_squares
 from nightseg_train.losses.labelled import SHARE_FLOOR, class_weights, cross_entropy
 from nightseg_train.losses.light import exposure_loss, light_loss, ssim_loss, total_variation
 from nightseg_train.losses.soft import distillation
@@ -14,7 +14,6 @@ __all__ = [
     "TARGET",
     "class_weights",
     "cross_entropy",
-    "discriminator_loss",
     "distillation",
     "exposure_loss",
     "least_squares",

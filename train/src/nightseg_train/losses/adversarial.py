@@ -18,12 +18,3 @@ def least_squares(output: Tensor, label: float) -> Tensor:
     Of a target prediction with SOURCE it is the segmentation net's loss. The authors call it weighted; it is not.
     """
     return (output - label).square().mean()
-
-
-def discriminator_loss(source: Tensor, target: Tensor) -> Tensor:
-    """Return half the loss of saying SOURCE of source plus half that of saying TARGET of target.
-
-    Both are outputs of one discriminator; the predictions it saw must be detached, or the segmentation net learns
-    to be told apart.
-    """
-    return least_squares(source, SOURCE) / 2 + least_squares(target, TARGET) / 2
