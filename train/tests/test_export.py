@@ -94,10 +94,12 @@ def test_a_run_becomes_a_bundle_that_the_program_takes(exported: Path, town: Pat
     tree = manifest(exported)
     assert (tree["stride"], tree["shapes"], tree["align_corners"]) == (4, [list(SIZE)], False)
     assert "logits" not in tree
-    assert tree["card"] == dataclasses.asdict(ABOUT.card)
+    rests = "noise Rests on labels of synth train/day."
+    assert tree["card"] == dataclasses.asdict(dataclasses.replace(ABOUT.card, data=rests))
     assert sum(tree["class_shares"]) == pytest.approx(1)  # type: ignore[call-overload]
     training = json.loads(json.dumps(tree["training"]))
     assert training["run"] == "small" and training["step"] == 2
+    assert training["origin"] == {"labels": ["synth train/day"], "weights": []}
     assert set(training["fp32"]) == set(training["fp32_without_relight"]) == {"synth/train/night", "choose"}
     assert max(training["parity_with_pytorch"].values()) < 1e-4
     assert [r["std"] for r in training["reweight"]] == [0.0, 0.1]

@@ -140,7 +140,7 @@ def test_the_head_says_what_the_run_was(town: Path, written: Node) -> None:
     assert facts["labelled pictures"] == "camvid day_train"
     assert facts["unlabelled pictures"] == "day, night; pairs of the same place"
     assert facts["soft targets"] == "none"
-    assert facts["upstream labels"] == "the method names none"
+    assert facts["rests on"] == "labels of camvid day_train"
     assert not [n for n in written.all("p") if "warn" in n.attrs.get("class", "")]
     shown = next(next(written.all("details")).all("pre")).text()
     assert json.loads(shown) == json.loads((town / "runs/small/settings.json").read_text())

@@ -55,7 +55,7 @@ def lightness(picture: Picture) -> Picture:
 
 
 def test_a_run_predicts_as_its_averaged_networks_did(base: Path, run: Finished) -> None:
-    s = runs.read_settings(base / "runs/small")
+    s = fit.read_settings(base / "runs/small")
     assert s == made.settings("source", s.windows)
     method, labelled = fit.make(s, base)
     trained = loop.Run(method, s.loop, base / "runs/small", s.seed)
@@ -132,6 +132,25 @@ def test_folders_without_a_run_or_a_snapshot(base: Path, copy: Path, tmp_path: P
     (copy / "best.pt").unlink()
     with pytest.raises(FileNotFoundError, match=r"best\.pt; the run has not been scored yet"):
         runs.read(copy, base)
+
+
+def test_a_run_is_read_without_the_pictures_that_it_learned_from(run: Finished, copy: Path, tmp_path: Path) -> None:
+    again = runs.read(copy, tmp_path)  # there is no town
+    assert torch.equal(again.predict(street()), run.predict(street()))
+    assert (again.names, again.shares, again.origin) == (run.names, run.shares, run.origin)
+
+
+def test_a_snapshot_of_an_older_version_is_read_with_them(
+    base: Path, run: Finished, copy: Path, tmp_path: Path
+) -> None:
+    state = checkpoint.load(copy / "best.pt")
+    assert state is not None
+    checkpoint.save(copy / "best.pt", {k: v for k, v in state.items() if k not in ("labelled", "origin")})
+    again = runs.read(copy, base)
+    assert torch.equal(again.predict(street()), run.predict(street()))
+    assert (again.names, again.shares, again.origin) == (run.names, run.shares, run.origin)
+    with pytest.raises(FileNotFoundError, match="town"):
+        runs.read(copy, tmp_path)
 
 
 def test_settings_of_an_older_layout_name_key_and_run(base: Path, copy: Path) -> None:

@@ -19,6 +19,7 @@ from nightseg_train.classes import NAMES
 from nightseg_train.data import Picture
 from nightseg_train.method import Needs
 from nightseg_train.nets.espnetv2 import ESPNetv2
+from nightseg_train.origins import Origin
 from nightseg_train.streams import Part
 from nightseg_train.targets import QUARTER, Ensemble, Member, Probabilities, Recipe, Targets
 from nightseg_train.windows import Windows
@@ -237,6 +238,7 @@ def test_two_runs_make_targets_that_a_training_reads(base: Path) -> None:
     assert day == {"recipe": {"mix": (0.5, 0.5), "place": 0.0}, "tried": {}}  # nothing to choose on
     assert isinstance(night, dict)
     assert set(night["tried"]) == {f"mix [{a}] place {e}" for a in ("0.3, 0.7", "1.0, 0.0") for e in (0.0, 0.5)}
+    assert state["origin"] == {"labels": ("synth train/day", "synth train/dusk", "synth train/night"), "weights": ()}
     reader = windows.Reader(s, Needs(unlabelled=("day", "night"), soft=True), base, 1)
     assert (len(reader.day), len(reader.night)) == (1, 1)
     assert set(reader(0).soft) == {"day", "night"}
@@ -283,6 +285,8 @@ def test_a_run_of_other_classes_is_no_member(tmp_path: Path) -> None:
 def test_a_network_from_cityscapes_is_read_from_its_file(tmp_path: Path) -> None:
     net = ESPNetv2()
     save_file(net.state_dict(), tmp_path / "city.safetensors")
-    (read,) = Ensemble((Member(cityscapes="city.safetensors"),), tmp_path).nets
+    ensemble = Ensemble((Member(cityscapes="city.safetensors"),), tmp_path)
+    (read,) = ensemble.nets
+    assert ensemble.origins == [Origin(weights=("Cityscapes",))]
     assert isinstance(read, ESPNetv2) and not read.training
     assert all(torch.equal(v, read.state_dict()[k]) for k, v in net.state_dict().items())

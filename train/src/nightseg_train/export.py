@@ -14,7 +14,7 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -118,12 +118,21 @@ class Export:
 
 @dataclass(frozen=True)
 class Source:
-    """What is exported: networks, what scores them (None: nothing does), where they come from, and a training's log."""
+    """What is exported.
+
+    Attributes:
+        nets: the networks.
+        score: what scores them; None: nothing does.
+        record: where they come from.
+        log: of the training.
+        rests: whose labels and weights they rest on, a sentence for the card.
+    """
 
     nets: Nets
     score: fit.Score | None
     record: dict[str, object]
     log: Path | None = None
+    rests: str = ""
 
 
 def from_run(folder: Path, base: Path) -> Source:
@@ -142,10 +151,11 @@ def from_run(folder: Path, base: Path) -> Source:
     decision = Decision(classes.by_names(run.names), run.shares, s.size, align, mode, own.test_std)
     record: dict[str, object] = {
         "run": folder.name, "method": s.method, "config": config.digest(s), "seed": s.seed, "step": run.step,
-        "scores": run.scores,
+        "scores": run.scores, "origin": asdict(run.origin),
     }  # fmt: skip
     score = fit.scorer(s.validate, base, run.names, s.size, align)
-    return Source(Nets(modules["segment"], relight, decision), score, record, folder / "log.csv")
+    rests = f"Rests on {run.origin.text()}."
+    return Source(Nets(modules["segment"], relight, decision), score, record, folder / "log.csv", rests)
 
 
 def from_released(s: Released, base: Path) -> Source:
@@ -249,7 +259,8 @@ def export(s: Export, base: Path, quick: bool = False) -> Path:
         parts |= {"training": training | {"openvino": openvino}, "tolerance": bundle.tolerances(folder, openvino)}
         if source.log is not None and source.log.exists():
             shutil.copy(source.log, folder / "training.csv")
-        bundle.write(s.about, decision, folder, parts)
+        card = replace(s.about.card, data=f"{s.about.card.data} {source.rests}".strip())
+        bundle.write(replace(s.about, card=card), decision, folder, parts)
     return out
 
 

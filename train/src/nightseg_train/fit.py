@@ -12,20 +12,22 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from nightseg_train import checkpoint, classes, config, data, loop, parallel, scoring, streams, windows
+from nightseg_train import checkpoint, classes, config, data, loop, origins, parallel, scoring, streams, windows
 from nightseg_train.data import shares
 from nightseg_train.loop import Loop
 from nightseg_train.method import Batch, Learner, Method
 from nightseg_train.methods import dannet, selftrain, source
 from nightseg_train.nets import lite, released
 from nightseg_train.nets.espnetv2 import ESPNetv2, camvid_head
+from nightseg_train.origins import Origin
 from nightseg_train.streams import Part, Streams
 from nightseg_train.windows import Windows
 
@@ -84,6 +86,60 @@ class Fit:
         if self.method not in named:
             raise ValueError(f"method: {self.method!r} is not one of {', '.join(named)}")
         return named[self.method]
+
+
+def read_settings(folder: Path) -> Fit:
+    """Return the settings that a run was started with.
+
+    Raises:
+        FileNotFoundError: the folder holds no run.
+        ValueError: its settings are those of another version.
+    """
+    path = folder / "settings.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"run: no run in {folder}; `fit` leaves settings.json there")
+    try:
+        return config.from_tree(Fit, json.loads(path.read_text(encoding="utf-8")), "")
+    except ValueError as fault:
+        raise ValueError(f"run: {path} was written by another version or is broken: {fault}") from fault
+
+
+def origin(s: Fit, base: Path) -> Origin:
+    """Return what a run rests on; what is not there any more, or cannot be read, is named by its file.
+
+    Raises:
+        ValueError: there is no such method.
+    """
+    parts = (*s.streams.source, *s.windows.labelled, *s.windows.rendered)
+    found = Origin(tuple(f"{p.set} {p.part}" for p in parts))
+    for entry in s.start:
+        file = entry.partition("=")[2]
+        if file == IMAGENET:
+            found |= Origin(weights=(origins.IMAGENET,))
+        elif file.endswith(".safetensors"):
+            found |= Origin(weights=(origins.CITYSCAPES,))
+        else:
+            found |= _before(base / file, base)
+    own = s.own()
+    if isinstance(own, selftrain.Settings) and own.taught() and s.windows.targets:
+        found |= taught_by(base / s.windows.targets)
+    return found
+
+
+def _before(file: Path, base: Path) -> Origin:
+    try:
+        return origin(read_settings(file.parent), base)
+    except (OSError, ValueError):  # no run: weights of others
+        return Origin(weights=(f"{file.parent.name}/{file.name}",))
+
+
+@cache
+def taught_by(targets: Path) -> Origin:
+    """Return what the networks that made a file of soft targets rest on; older files do not tell."""
+    kept = (checkpoint.load(targets) or {}).get("origin")
+    if not isinstance(kept, dict):
+        return Origin(weights=(f"networks that {targets.name} does not name",))
+    return Origin(**kept)
 
 
 def static_ids(names: Sequence[str]) -> tuple[int, ...]:
@@ -218,8 +274,9 @@ def fit(s: Fit, base: Path = config.ROOT) -> Path:
         else:
             reader = streams.Reader(s.streams, method.needs, base, s.seed)
         folder = base / s.work / s.name
+        about = {"labelled": asdict(seen), "origin": asdict(origin(s, base))}
         with streams.Ahead(reader) as batches:
-            return loop.fit(method, batches, lambda m: score(m.predict), s.loop, folder, s.seed, s)
+            return loop.fit(method, batches, lambda m: score(m.predict), s.loop, folder, s.seed, s, about)
     finally:
         parallel.stop()
 

@@ -5,9 +5,10 @@ It owns seeds, precision, back-propagation, schedule, averages, checkpoints, val
     settings.json      the settings it was started with; another start with other settings is refused
     log.csv, events.*  the losses by step (CSV and TensorBoard), scores where it was validated
     resume.pt          everything to go on from, to the same losses
-    best.pt, last.pt   averaged networks with their scores; best by the validation's own figure
+    best.pt, last.pt   averaged networks with their scores, and what is told about the run; best by the validation's
+                       own figure
     bad.pt             the batch at which a loss was not finite; the run ends there
-    done.json          the run has ended: steps, pictures seen, seconds, scores of the best snapshot
+    done.json          the run has ended: steps, pictures seen, seconds, scores of the best snapshot, and the same
 """
 
 from __future__ import annotations
@@ -72,15 +73,17 @@ def factor(step: int, progress: float, s: Loop) -> float:
 class Run:
     """One training: the method, its optimisers and averages, and where it stands."""
 
-    def __init__(self, method: Learner, s: Loop, folder: Path, seed: int) -> None:
-        """Take a method; go on from the folder's checkpoint where there is one.
+    def __init__(
+        self, method: Learner, s: Loop, folder: Path, seed: int, about: Mapping[str, object] | None = None
+    ) -> None:
+        """Take a method, and what its snapshots tell about it; go on from the folder's checkpoint where there is one.
 
         Raises:
             ValueError: the settings name an unknown precision.
         """
         if s.precision not in ("bf16", "fp32"):
             raise ValueError(f"loop.precision: {s.precision!r} is not one of bf16, fp32")
-        self.method, self.s, self.folder, self.seed = method, s, folder, seed
+        self.method, self.s, self.folder, self.seed, self.about = method, s, folder, seed, about or {}
         self.device = torch.device(s.device)
         self.step, self.seconds, self.best, self.images = 0, 0.0, float("-inf"), 0
         self.optimisers = dict(method.optimisers())
@@ -196,9 +199,19 @@ class Averaged:
 
 
 def fit(
-    method: Learner, batches: Batches, validate: Validate, s: Loop, folder: Path, seed: int, settings: object = None
+    method: Learner,
+    batches: Batches,
+    validate: Validate,
+    s: Loop,
+    folder: Path,
+    seed: int,
+    settings: object = None,
+    about: Mapping[str, object] | None = None,
 ) -> Path:
     """Train to the end of the schedule; goes on where it stopped. Return the file of the best snapshot.
+
+    The settings of the whole run are kept in the folder and held against those that it was started with; about, plain
+    values, is told by snapshots and done.json.
 
     Raises:
         NotFiniteError: a term of a loss is not finite; bad.pt holds the batch.
@@ -208,7 +221,7 @@ def fit(
     _same_settings(folder / "settings.json", settings)
     torch.set_num_threads(s.threads)
     allocator.keep_memory()
-    run = Run(method, s, folder, seed)
+    run = Run(method, s, folder, seed, about)
     rank = parallel.world()[0]
     rows = checkpoint.Rows(folder / "log.csv", run.step) if rank == 0 else None
     board = SummaryWriter(str(folder), purge_step=run.step) if rank == 0 else None
@@ -244,7 +257,7 @@ def fit(
 def _done(folder: Path, run: Run) -> None:
     best = checkpoint.load(folder / "best.pt") or {}
     found = {k: best.get(k) for k in ("step", "scores")}
-    done = {"steps": run.step, "images": run.images, "seconds": round(run.seconds, 1), "best": found}
+    done = {"steps": run.step, "images": run.images, "seconds": round(run.seconds, 1), "best": found, **run.about}
     (folder / "done.json").write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
 
 
@@ -254,7 +267,7 @@ def snapshot(run: Run, validate: Validate) -> dict[str, float]:
         scores = dict(validate(method))
         state: dict[str, object] = {
             "modules": {k: {n: v.clone() for n, v in m.state_dict().items()} for k, m in method.modules().items()},
-            "scores": scores, "step": run.step, "seconds": run.seconds, "images": run.images,
+            "scores": scores, "step": run.step, "seconds": run.seconds, "images": run.images, **run.about,
         }  # fmt: skip
     better = scores[CHOOSE] >= run.best
     run.best = max(run.best, scores[CHOOSE])

@@ -26,14 +26,12 @@ class Needs:
         unlabelled: the kinds of pictures without labels that a batch holds, of "day", "dusk" and "night".
         pairs: element i of "day" and of "night" show the same place.
         soft: a batch holds soft targets of the pictures without labels.
-        upstream: human labels that something used was trained with, such as "ImageNet classes".
     """
 
     labelled: bool = True
     unlabelled: tuple[str, ...] = ()
     pairs: bool = False
     soft: bool = False
-    upstream: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

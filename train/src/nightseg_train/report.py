@@ -188,7 +188,7 @@ def _facts(run: Finished) -> Html:
         "labelled pictures": ", ".join(f"{p.set} {p.part}" for p in labelled) if needs.labelled else "none",
         "unlabelled pictures": kinds + ("; pairs of the same place" if needs.pairs else ""),
         "soft targets": (s.windows.targets or "yes") if needs.soft else "none",
-        "upstream labels": ", ".join(needs.upstream) or "the method names none",
+        "rests on": run.origin.text(),
         "scores of the best snapshot": ", ".join(f"{k} {v:.2f}" for k, v in run.scores.items()),
         "seed": str(s.seed),
     }

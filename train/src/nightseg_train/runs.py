@@ -5,9 +5,8 @@ A run's folder is written by `fit` (see loop.py); `best.pt` is what counts.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -16,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nightseg_train import checkpoint, config, data, fit, scoring
-from nightseg_train.fit import Fit
+from nightseg_train import checkpoint, data, fit, scoring
+from nightseg_train.fit import Fit, Labelled
 from nightseg_train.method import Learner, View
+from nightseg_train.origins import Origin
 
 Prepare = Callable[[data.Picture], data.Picture]
 
@@ -79,6 +79,7 @@ class Finished:
     step: int
     seconds: float
     scores: dict[str, float]
+    origin: Origin = field(default_factory=Origin)
 
     def predict(self, picture: data.Picture, look: Look = AS_IS) -> Tensor:
         """Return the logits of RGB bytes H x W x 3, 1 x classes x h x w."""
@@ -91,34 +92,19 @@ class Finished:
         return scoring.decide(logits, size, self.method.align_corners)
 
 
-def read_settings(folder: Path) -> Fit:
-    """Return the settings that a run was started with.
-
-    Raises:
-        FileNotFoundError: the folder holds no run.
-        ValueError: its settings are those of another version.
-    """
-    path = folder / "settings.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"run: no run in {folder}; `fit` leaves settings.json there")
-    try:
-        return config.from_tree(Fit, json.loads(path.read_text(encoding="utf-8")), "")
-    except ValueError as fault:
-        raise ValueError(f"run: {path} was written by another version or is broken: {fault}") from fault
-
-
 def read(folder: Path, base: Path, snapshot: str = "best.pt") -> Finished:
     """Return a run with the networks of a snapshot, in evaluation mode.
 
     Raises:
-        FileNotFoundError: there is no run, or it has no snapshot yet.
+        FileNotFoundError: there is no run, it has no snapshot yet, or a snapshot of an older version does not tell what
+            the labelled pictures held, and they are not there.
         ValueError: the snapshot does not fit the settings.
     """
-    s = read_settings(folder)
+    s = fit.read_settings(folder)
     state = checkpoint.load(folder / snapshot)
     if state is None:
         raise FileNotFoundError(f"run: no {folder / snapshot}; the run has not been scored yet")
-    method, seen = fit.make(s, base)
+    method, seen = _method(s, state, base)
     kept = state.get("modules")
     for name, module in method.modules().items():
         if not isinstance(kept, dict) or name not in kept:
@@ -129,7 +115,19 @@ def read(folder: Path, base: Path, snapshot: str = "best.pt") -> Finished:
             raise ValueError(f"run: {folder / snapshot} does not fit the run's settings: {fault}") from fault
         module.eval()
     scores = {str(k): float(v) for k, v in dict(state["scores"]).items()}  # type: ignore[call-overload]
-    return Finished(folder, s, method, seen.names, seen.shares, int(state["step"]), float(state["seconds"]), scores)  # type: ignore[call-overload, arg-type]
+    step, seconds = int(state["step"]), float(state["seconds"])  # type: ignore[call-overload, arg-type]
+    told = state.get("origin")
+    origin = Origin(**told) if isinstance(told, dict) else fit.origin(s, base)
+    return Finished(folder, s, method, seen.names, seen.shares, step, seconds, scores, origin)
+
+
+def _method(s: Fit, state: Mapping[str, object], base: Path) -> tuple[Learner, Labelled]:
+    """Return the method of a run, and what its labelled pictures held; they are read for an older snapshot only."""
+    kept = state.get("labelled")
+    if not isinstance(kept, dict):
+        return fit.make(s, base)
+    seen = Labelled(**kept)
+    return fit.METHODS[s.method](s, seen), seen
 
 
 def probabilities(run: Finished, picture: data.Picture, size: tuple[int, int]) -> Tensor:

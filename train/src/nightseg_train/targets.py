@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from nightseg_train import checkpoint, config, data, metrics, runs, scoring, streams, windows
+from nightseg_train import checkpoint, config, data, metrics, origins, runs, scoring, streams, windows
 from nightseg_train.classes import NAMES
 from nightseg_train.nets.espnetv2 import ESPNetv2, load_cityscapes
+from nightseg_train.origins import Origin
 from nightseg_train.streams import Part
 from nightseg_train.windows import Windows
 
@@ -131,6 +132,7 @@ class Ensemble:
         """
         self.members = members
         self.nets: list[runs.Finished | ESPNetv2] = []
+        self.origins: list[Origin] = []
         for m in members:
             if bool(m.run) == bool(m.cityscapes):
                 raise ValueError("targets.members: each is either a run or a file of cityscapes weights")
@@ -138,6 +140,7 @@ class Ensemble:
             if isinstance(net, runs.Finished) and net.names != NAMES:
                 raise ValueError(f"targets.members: {m.run} has other classes than CamVid's")
             self.nets.append(net)
+            self.origins.append(net.origin if isinstance(net, runs.Finished) else Origin(weights=(origins.CITYSCAPES,)))
 
     def adapt(self, pictures: Sequence[data.Picture]) -> None:
         """Give the members with night norms the mean statistics of pictures of one camera."""
@@ -226,7 +229,7 @@ class Chosen:
 
 
 def make(s: Targets, base: Path) -> dict[str, object]:
-    """Write the file of the soft targets; return what was chosen.
+    """Write the file of the soft targets, with what they rest on; return what was chosen.
 
     Raises:
         FileNotFoundError, ValueError: a network, a picture or a label is missing or does not fit.
@@ -239,7 +242,11 @@ def make(s: Targets, base: Path) -> dict[str, object]:
     soft = {"day": [_bytes(ensemble.mixed(p, best.mix)) for p in bar]}
     soft["night"], night = _night(s, base, ensemble, pictures, soft["day"], best)
     chosen = {"day": asdict(day), "night": asdict(night)}
-    checkpoint.save(base / s.out, {"soft": soft, "pictures": pictures.digest(), "chosen": chosen})
+    origin = Origin()
+    for one, *weights in zip(ensemble.origins, best.mix, night.recipe.mix, strict=True):
+        origin |= one if any(weights) else Origin()
+    told = {"chosen": chosen, "origin": asdict(origin)}
+    checkpoint.save(base / s.out, {"soft": soft, "pictures": pictures.digest(), **told})
     return {"out": s.out} | chosen
 
 

@@ -39,6 +39,10 @@ class Settings(source.Settings):
     light_pictures: int = 1
     skip_relight: float = 0.2
 
+    def taught(self) -> tuple[str, ...]:
+        """Return the kinds of pictures without labels that are read."""
+        return tuple(kind for kind, weight in (("day", self.distil), ("night", self.self_train)) if weight > 0)
+
 
 class SelfTrain:
     """The method."""
@@ -55,8 +59,7 @@ class SelfTrain:
                 draws them to the night's own mean; they then stay too dark to look at.)
         """
         self.s, self.exposure = s, torch.tensor(exposure)
-        kinds = (("day", s.distil), ("night", s.self_train))
-        taught = tuple(k for k, w in kinds if w > 0)
+        taught = s.taught()
         self.needs = Needs(labelled=True, unlabelled=taught, soft=bool(taught))
         self.pair = Pair(s.segment, s.relight, len(shares))
         self.weight = losses.class_weights(shares, s.std).float()
