@@ -8,6 +8,7 @@ import pytest
 
 import made
 import trees
+from nightseg_train import streams
 from nightseg_train.method import Needs
 from nightseg_train.streams import Part, Reader, Streams
 
@@ -60,3 +61,16 @@ def test_pictures_that_are_held_out_are_in_no_published_pair(tmp_path: Path) -> 
     part = Reader(small((day,), (night,), (held,), "correspondences"), NEEDS, tmp_path, 1)
     assert len(names(whole)) == 3
     assert names(part) == [names(whole)[0], names(whole)[2]]
+
+
+@pytest.mark.parametrize(
+    ("root", "remedy"),
+    [
+        (".cache/synth/train", "`make synth-train`"),
+        (".cache/synth/wide", "`make synth-wide`"),
+        ("drives", "`bin/nightseg synth --out drives`"),
+    ],
+)
+def test_drives_that_are_not_there_name_what_renders_them(tmp_path: Path, root: str, remedy: str) -> None:
+    with pytest.raises(FileNotFoundError, match=f"no synthetic drives in {tmp_path / root}; {remedy} renders them"):
+        streams.read([Part("synth", root, "train/day")], tmp_path)

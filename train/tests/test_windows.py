@@ -277,7 +277,7 @@ def test_what_the_method_needs_must_be_given(town: Windows, tmp_path: Path) -> N
     for kind, less in (("day", dataclasses.replace(town, day=())), ("night", dataclasses.replace(town, night=()))):
         with pytest.raises(ValueError, match=rf"windows\.{kind}: the method needs it"):
             Reader(less, ALL, tmp_path, 1)
-    with pytest.raises(ValueError, match="drives has no part train/day"):
+    with pytest.raises(FileNotFoundError, match=r"no synthetic drives in .*drives"):
         Reader(dataclasses.replace(town, rendered=(Part("synth", "drives", "train/day"),)), ALL, tmp_path, 1)
 
 

@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 
 from nightseg_train import data, parallel, pools
-from nightseg_train.data import paired_crops, pairs, sets
+from nightseg_train.data import dark_zurich, paired_crops, pairs, sets
 from nightseg_train.method import Batch, Needs
 from nightseg_train.scoring import normalise
 
 LABELLED, TARGETS = 1, 2  # streams of random numbers
 PAIRED = ("correspondences", "order", "none")
+# What renders the synthetic drives of a folder.
+RENDER = {".cache/synth/train": "make synth-train", ".cache/synth/wide": "make synth-wide"}
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,15 @@ def read(parts: Sequence[Part], base: Path) -> tuple[list[data.Item], tuple[str,
     """Return the items of all parts and the classes of their labels.
 
     Raises:
-        FileNotFoundError: a folder or a label is missing.
+        FileNotFoundError: a folder or a label is missing; of synthetic drives the message says how to render them.
         ValueError: no such set or part, or parts that are labelled in different classes.
     """
     items: list[data.Item] = []
     names: tuple[str, ...] | None = None
     for p in parts:
+        if p.set == dark_zurich.SYNTH.name and not (base / p.root).is_dir():
+            remedy = RENDER.get(p.root, f"bin/nightseg synth --out {p.root}")
+            raise FileNotFoundError(f"streams: no synthetic drives in {base / p.root}; `{remedy}` renders them")
         one = sets.read(p.set, base / p.root, p.part, base / p.frames if p.frames else None)
         if names is not None and one.names != names:
             raise ValueError(f"streams: {p.set} {p.part} has other classes than the parts before it")
