@@ -13,6 +13,7 @@ SHELL := /bin/bash
 BIN := .cache/bin
 TRAIN := .cache/venv/train/bin/python
 SYNTH := .cache/synth/train
+WIDE := .cache/synth/wide
 
 # make test PARTS="go lint"
 PARTS ?=
@@ -33,7 +34,7 @@ export TAGS FUZZTIME PARTS
 help: ## this list
 	@echo "nightseg: camera in at night, class masks out over MQTT"
 	@echo
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: setup-ort ## a synthetic night drive through the whole loop, in under a minute
@@ -108,10 +109,24 @@ $(SYNTH)/.done:
 	bin/nightseg synth --out $(SYNTH) --split train --seed 10 --sequences 16 --frames 15 --fps 0.4
 	@touch $@
 
+.PHONY: synth-wide
+synth-wide: $(WIDE) ## more synthetic drives, which model/bundles/synth-11 is trained on
+
+$(WIDE):
+	@scripts/build.sh nightseg
+	@rm -rf $@.part
+	bin/nightseg synth --out $@.part --split train --seed 100 --sequences 48 --frames 10 --fps 0.25
+	@mv $@.part $@
+
 .PHONY: train-first
 train-first: setup-ort setup-train synth-train ## train and export model/bundles/street-11 (1.5 h on two cores; resumable)
 	PYTHONPATH=train/src $(TRAIN) -m nightseg_train queue --config train/configs/street-11/queue.yaml
 	PYTHONPATH=train/src $(TRAIN) -m nightseg_train export --config train/configs/street-11/export.yaml
+
+.PHONY: synth-11
+synth-11: setup-ort setup-train $(WIDE) ## train and export model/bundles/synth-11 (resumable)
+	PYTHONPATH=train/src $(TRAIN) -m nightseg_train fit --config train/configs/synth-11/student.yaml
+	PYTHONPATH=train/src $(TRAIN) -m nightseg_train export --config train/configs/synth-11/export.yaml
 
 .PHONY: clean
 clean: ## remove what was built; downloads stay in .cache

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 from nightseg_train import checkpoint, compare, config, export, fit, queue, targets
 
-STREET = ROOT / "train/configs/street-11"
+STREET, SYNTH = ROOT / "train/configs/street-11", ROOT / "train/configs/synth-11"
 
 
 def write(folder: Path, text: str, name: str = "settings.yaml") -> Path:
@@ -24,12 +24,26 @@ def test_settings_of_the_shipped_bundle_fit_each_other() -> None:
     seen = ("day", "night", "clips", "held_out")
     assert [getattr(student.windows, k) for k in seen] == [getattr(soft.windows, k) for k in seen]
     assert student.windows.targets == soft.out
-    teacher, bundle = config.read(fit.Fit, STREET / "teacher.yaml"), config.read(export.Export, STREET / "export.yaml")
-    assert soft.members[0].run == f"{teacher.work}/{teacher.name}"
+    bundle = config.read(export.Export, STREET / "export.yaml")
     assert bundle.run == f"{student.work}/{student.name}"
     assert bundle.about.name == Path(bundle.out).name == "street-11"
     done = [j.done.relative_to(ROOT).as_posix() for j in queue.jobs(STREET / "queue.yaml", ROOT)]
-    assert done == [f"{soft.members[0].run}/done.json", soft.out, f"{bundle.run}/done.json"]
+    assert done[-2:] == [soft.out, f"{bundle.run}/done.json"]
+    begun = {f"{Path(entry.partition('=')[2]).parent}/done.json" for entry in student.start}
+    assert begun | {f"{m.run}/done.json" for m in soft.members if m.run} <= set(done[:-2])
+
+
+def test_the_bundle_that_may_be_shipped_learns_from_synthetic_drives_alone() -> None:
+    run, bundle = config.read(fit.Fit, SYNTH / "student.yaml"), config.read(export.Export, SYNTH / "export.yaml")
+    assert bundle.run == f"{run.work}/{run.name}"
+    assert bundle.about.name == Path(bundle.out).name == "synth-11"
+    assert bundle.about.licence.startswith("Apache-2.0")
+    assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
+    w = run.windows
+    seen = (*w.labelled, *w.rendered, *bundle.pictures.parts, bundle.golden)
+    assert {p.root for p in seen} == {".cache/synth/wide"}
+    assert not (w.day or w.night or w.clips or w.targets) and run.selftrain.taught() == ()
+    assert fit.origin(run, ROOT).weights == ("ImageNet",)
 
 
 def test_what_is_left_out_keeps_its_default(tmp_path: Path) -> None:
