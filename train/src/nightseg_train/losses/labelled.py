@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -30,21 +30,31 @@ def class_weights(shares: Sequence[float], std: float) -> Tensor:
     return w
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor | None = None, easy: float = 1.0) -> Tensor:
+def cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    weight: Tensor | None = None,
+    easy: float = 1.0,
+    count: Callable[[Tensor], Tensor] = Tensor.detach,
+) -> Tensor:
     """Return the mean cross-entropy of N x C x h x w logits, resized to the labels; 0 where nothing is labelled.
 
     Pixels whose own class has a probability above easy are left out of the mean, which is over a sixteenth of the
     labelled pixels at least (the hard-pixel rule that DDRNet was trained with).
+
+    Args:
+        logits: N x C x h x w.
+        labels: N x H x W ids, 255 for none.
+        weight: C class weights; the mean is over the summed weights of the pixels.
+        easy: from 1 on all labelled pixels count.
+        count: makes the denominators from what this process counts; with several processes, their mean (parallel.mean).
+            It is called in any case, as all of them have to.
     """
     up = F.interpolate(logits.float(), labels.shape[1:], mode="bilinear", align_corners=False)
-    kept = labels != IGNORE
-    if not bool(kept.any()):
-        return up.sum() * 0
-    if easy >= 1:
-        return F.cross_entropy(up, labels.long(), weight, ignore_index=IGNORE)
-    each = F.cross_entropy(up, labels.long(), ignore_index=IGNORE, reduction="none")
-    hard = kept & (each.detach() > -math.log(easy))
-    w = hard.float()
+    ids, kept = labels.long(), labels != IGNORE
+    each = F.cross_entropy(up, ids, ignore_index=IGNORE, reduction="none")
+    w = (kept if easy >= 1 else kept & (each.detach() > -math.log(easy))).float()
     if weight is not None:
-        w = w * weight[labels.long().clamp_max(weight.shape[0] - 1)]
-    return (each * w).sum() / w.sum().clamp_min(float(kept.sum()) / 16)
+        w = w * weight[ids.clamp_max(weight.shape[0] - 1)]
+    counted, all_labelled = count(torch.stack([w.sum(), kept.float().sum()]))
+    return (each * w).sum() / torch.maximum(counted, all_labelled / 16).clamp_min(1e-6)

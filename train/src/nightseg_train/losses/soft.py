@@ -9,7 +9,8 @@ from torch.nn import functional as F
 def distillation(logits: Tensor, target: Tensor, floor: float) -> Tensor:
     """Return the mean cross-entropy to soft targets N x C x h x w, over pixels whose best target is above floor.
 
-    The logits are resized to the target. The mean divides by all pixels, so that unsure pictures pull less.
+    The logits are resized to the target. The mean divides by all pixels, so that unsure pictures pull less, and so that
+    the mean over processes with equal shares of a batch is that over the batch.
     """
     up = F.interpolate(logits.float(), target.shape[2:], mode="bilinear", align_corners=False)
     sure = (target.amax(1) > floor).float()

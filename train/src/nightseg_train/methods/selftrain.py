@@ -27,7 +27,8 @@ class Settings(source.Settings):
         distil: weight of the loss on day pictures; 0: they are not read.
         self_train: weight of the loss on dusk and night pictures; 0: they are not read.
         sure: what the best soft target of a dusk or night pixel must exceed to count.
-        light: weight of the light losses; light_pictures: on how many labelled and night pictures of a batch each.
+        light: weight of the light losses; light_pictures: on how many labelled and night pictures of a batch each (of
+            each process's share of it, where there are several).
         skip_relight: share of the pictures that go past the relight net, so that the other net works without it, too.
     """
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nightseg_train import data, losses
+from nightseg_train import data, losses, parallel
 from nightseg_train.method import WHOLE, Batch, Needs, View
 from nightseg_train.nets.pair import Pair
 
@@ -80,8 +80,11 @@ class Source:
 
 
 def labelled(logits: Tensor, aux: Tensor | None, labels: Tensor, weight: Tensor, share: float, easy: float) -> Tensor:
-    """Return the weighted cross-entropy of the logits plus share of that of the auxiliary ones at half the size."""
-    loss = losses.cross_entropy(logits, labels, weight, easy)
+    """Return the weighted cross-entropy of the logits plus share of that of the auxiliary ones at half the size.
+
+    The means are over the pixels of all processes.
+    """
+    loss = losses.cross_entropy(logits, labels, weight, easy, parallel.mean)
     if aux is None or share == 0:
         return loss
-    return loss + share * losses.cross_entropy(aux, labels[:, ::2, ::2], weight, easy)
+    return loss + share * losses.cross_entropy(aux, labels[:, ::2, ::2], weight, easy, parallel.mean)
