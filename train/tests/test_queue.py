@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,12 +30,13 @@ class Worker:
         self.done: list[str] = []
         self.fails: dict[str, int] = {}
         self.meanwhile: Callable[[], None] = lambda: None
+        self.jobs: Callable[[], list[queue.Job]] = lambda: queue.jobs(path, base)
 
     def run(self, command: list[str], check: bool) -> subprocess.CompletedProcess[bytes]:
         """Do the job of a command."""
         assert command[:3] == START and not check
         assert len(self.done) < 20, "the queue does not end"
-        job = next(j for j in queue.jobs(self.path, self.base) if list(j.command) == command[3:])
+        job = next(j for j in self.jobs() if list(j.command) == command[3:])
         name = job.done.relative_to(self.base).as_posix()
         self.done.append(name)
         self.meanwhile()
@@ -142,3 +144,58 @@ def test_entries_that_make_no_sense_are_refused(worker: Worker, entry: str, mess
     with pytest.raises(ValueError, match=message):
         queue.work(worker.path, worker.base)
     assert worker.done == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("queue.yaml", "entries: [", r"queue\.yaml: not YAML"),
+        ("queue.yaml", None, r"No such file.*queue\.yaml"),
+        ("b.yaml", "name: b\nwrok: runs\n", r"b\.yaml: wrok: unknown key"),
+    ],
+)
+def test_a_file_that_breaks_while_it_works_does_not_stop_the_rest(
+    worker: Worker, caplog: pytest.LogCaptureFixture, name: str, text: str | None, message: str
+) -> None:
+    def spoil() -> None:
+        file = worker.path.parent / name
+        file.unlink(missing_ok=True)
+        if text is not None:
+            file.write_text(text, encoding="utf-8")
+
+    write(worker, "fit: a.yaml", "fit: b.yaml", "targets: soft.yaml")
+    known = queue.jobs(worker.path, worker.base)
+    worker.jobs = lambda: known
+    worker.meanwhile = spoil
+    with caplog.at_level(logging.ERROR):
+        assert __main__.main(["queue", "--config", str(worker.path)]) == 1
+    assert worker.done == ["runs/a/done.json", "runs/b/done.json", "runs/soft.pt"]
+    told = [r.getMessage() for r in caplog.records]
+    assert len(told) == 4 and all(re.search(message, line) for line in told)
+    assert "going on" in told[0] and told[-1].startswith("queue: failed: ")
+
+
+def test_a_file_that_is_whole_again_is_read_again(worker: Worker) -> None:
+    def edit() -> None:
+        if len(worker.done) == 1:
+            worker.path.write_text("entries: [", encoding="utf-8")
+        else:
+            write(worker, "fit: a.yaml", "fit: b.yaml", "targets: soft.yaml")
+
+    write(worker, "fit: a.yaml", "fit: b.yaml")
+    known = queue.jobs(worker.path, worker.base)
+    worker.jobs = lambda: known if len(worker.done) == 1 else queue.jobs(worker.path, worker.base)
+    worker.meanwhile = edit
+    assert queue.work(worker.path, worker.base) == []
+    assert worker.done == ["runs/a/done.json", "runs/b/done.json", "runs/soft.pt"]
+
+
+def test_the_list_tells_how_far_it_is(worker: Worker, capsys: pytest.CaptureFixture[str]) -> None:
+    write(worker, "fit: a.yaml", "fit: b.yaml, seeds: [1]", "targets: soft.yaml")
+    for name in ("runs/a/settings.json", "runs/a/done.json", "runs/b-s1/settings.json"):
+        (worker.base / name).parent.mkdir(parents=True, exist_ok=True)
+        (worker.base / name).touch()
+    assert __main__.main(["queue", "--config", str(worker.path), "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:6].strip() for line in lines] == ["done", "begun", "to do"]
+    assert lines[1].endswith("b.yaml --seed 1") and worker.done == []

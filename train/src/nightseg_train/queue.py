@@ -3,7 +3,7 @@
     python -m nightseg_train queue --config train/configs/benchmark/queue.yaml
 
 Each entry is a run (`fit`) or a file of soft targets (`targets`). What is finished is left alone; one that fails is
-told of, and what does not need it goes on.
+told of, and what does not need it goes on. --list tells how far it is.
 """
 
 from __future__ import annotations
@@ -58,6 +58,11 @@ class Job:
         """Return how messages call it."""
         return " ".join(self.command)
 
+    def state(self) -> str:
+        """Return "done", "begun" (a run that has a folder) or "to do"."""
+        begun = (self.done.parent / "settings.json").is_file()
+        return "done" if self.done.exists() else "begun" if begun else "to do"
+
 
 def jobs(path: Path, base: Path) -> list[Job]:
     """Return the jobs of a queue's file in order.
@@ -82,13 +87,24 @@ def jobs(path: Path, base: Path) -> list[Job]:
 def work(path: Path, base: Path) -> list[str]:
     """Do all jobs that are not done; return the names of those that failed.
 
-    The file is read anew after each job, so that entries can be added meanwhile.
+    The file is read anew after each job, so that entries can be added meanwhile. Where that fails, the jobs go on that
+    were known before; what is wrong is told of, and at the end, if it is still so, among what failed.
+
+    Raises:
+        FileNotFoundError, ValueError: a file is missing or wrong at the start.
     """
     failed: list[str] = []
+    known = jobs(path, base)
     while True:
-        todo = [j for j in jobs(path, base) if not j.done.exists() and j.name() not in failed]
+        wrong: list[str] = []
+        try:
+            known = jobs(path, base)
+        except (OSError, ValueError) as fault:
+            wrong = [str(fault)]
+            log.error("queue: %s; going on with the entries as they were", fault)
+        todo = [j for j in known if not j.done.exists() and j.name() not in failed]
         if not todo:
-            return failed
+            return failed + wrong
         job, began = todo[0], time.monotonic()
         log.info("queue: %s; %d more", job.name(), len(todo) - 1)
         code = subprocess.run([sys.executable, "-m", "nightseg_train", *job.command], check=False).returncode
@@ -100,10 +116,15 @@ def work(path: Path, base: Path) -> list[str]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     parser.add_argument("--config", type=Path, required=True, help="settings of the queue (YAML)")
+    parser.add_argument("--list", action="store_true", help="only tell what is done, begun and to do")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; 1 where a job failed."""
+    if args.list:
+        for job in jobs(args.config, config.ROOT):
+            sys.stdout.write(f"{job.state():<6} {job.name()}\n")
+        return 0
     failed = work(args.config, config.ROOT)
     for name in failed:
         log.error("queue: failed: %s", name)
