@@ -69,12 +69,12 @@ def compare(images: Path, masks: Path, bundle: plain.Bundle, std: float, relight
     pictures = plain.list_pictures(images)
     if not names or len(names) > len(pictures):
         raise ValueError(f"{masks}: {len(names)} masks for {len(pictures)} pictures")
-    offset = np.log(plain.class_weights(bundle.shares, std)).astype(np.float32)
+    weights = plain.class_weights(bundle.shares, std).astype(np.float32)
     networks = plain.Networks(bundle, threads, relight)
     shares, worst = [], 0.0
     for name in names:
         seq = int(name.name.split("_")[0])
-        full = plain.enlarge(networks.logits(plain.read(pictures[seq], bundle.shape)), bundle, offset)
+        full = plain.enlarge(networks.logits(plain.read(pictures[seq], bundle.shape)), bundle, weights)
         own = full.argmax(axis=2).astype(np.uint8)
         theirs = np.asarray(Image.open(name))
         worst = max(worst, gap(full, own, theirs))

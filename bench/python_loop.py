@@ -1,8 +1,9 @@
 """The same work as `nightseg replay`, as one writes it in Python: a peer to compare with.
 
 OpenCV reads the picture, ONNX Runtime runs the float networks of the bundle on its CPU provider, ln w is added to the
-logits, OpenCV resizes the map of every class, NumPy takes the arg-max, Pillow writes a palette PNG with the header of
-a mask message, and paho publishes it with QoS 1. One step after the other, no step done worse than need be.
+logits, OpenCV resizes the map of every class (NumPy, where corner points lie on corner pixels), NumPy takes the
+arg-max, Pillow writes a palette PNG with the header of a mask message, and paho publishes it with QoS 1. One step after
+the other, no step done worse than need be.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class Bundle:
     std: Floats
     temperature: float
     shares: list[float]
+    mode: str  # of the re-weighting
     reweight: float
+    align_corners: bool
     palette: bytes
     graphs: dict[str, Any]
 
@@ -69,10 +72,8 @@ def load_bundle(folder: Path) -> Bundle:
     """
     b = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
     for key, is_, want in (
-        ("align_corners", b["align_corners"], False),
         ("resize.fit", b["resize"]["fit"], "stretch"),
         ("resize.filter", b["resize"]["filter"], "bilinear"),
-        ("reweight.mode", b["reweight"]["mode"], "probability"),
     ):
         if is_ != want:
             raise ValueError(f"{folder}/bundle.json: {key} is {is_!r}; this loop knows {want!r} only")
@@ -87,7 +88,9 @@ def load_bundle(folder: Path) -> Bundle:
         std=np.array(b["normalise"]["std"], np.float32),
         temperature=b.get("temperature") or 1.0,
         shares=b["class_shares"],
+        mode=b["reweight"]["mode"],
         reweight=b["reweight"]["std"],
+        align_corners=b["align_corners"],
         palette=bytes(palette),
         graphs=b["graphs"],
     )
@@ -156,17 +159,29 @@ class Networks:
         return out
 
 
-def enlarge(logits: Floats, bundle: Bundle, offset: Floats) -> Floats:
+def stretch(n: int, m: int) -> Floats:
+    """Return the n x m matrix that enlarges m values to n linearly, with the first and the last where they were."""
+    at = np.arange(n) * ((m - 1) / max(n - 1, 1))
+    share: Floats = np.maximum(1 - np.abs(at[:, None] - np.arange(m)), 0).astype(np.float32)
+    return share
+
+
+def enlarge(logits: Floats, bundle: Bundle, weights: Floats) -> Floats:
     """Return the weighted logits at full size: height x width x classes, which arg-max takes fastest."""
     h, w = bundle.shape
-    weighted = (logits / np.float32(bundle.temperature) + offset[:, None, None]).transpose(1, 2, 0)
-    full: Floats = np.asarray(cv2.resize(weighted, (w, h), interpolation=cv2.INTER_LINEAR), np.float32)
-    return full
+    factor = weights[:, None, None]
+    calm = logits / np.float32(bundle.temperature)
+    weighted = (calm * factor if bundle.mode == "logit" else calm + np.log(factor)).transpose(1, 2, 0)
+    if bundle.align_corners:  # OpenCV has no such rule
+        rows, columns, classes = weighted.shape
+        tall = stretch(h, rows) @ weighted.reshape(rows, columns * classes)
+        return np.asarray(stretch(w, columns) @ tall.reshape(h, columns, classes), np.float32)
+    return np.asarray(cv2.resize(weighted, (w, h), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def decide(logits: Floats, bundle: Bundle, offset: Floats) -> Picture:
+def decide(logits: Floats, bundle: Bundle, weights: Floats) -> Picture:
     """Return the class of every pixel."""
-    best: Picture = enlarge(logits, bundle, offset).argmax(axis=2).astype(np.uint8)
+    best: Picture = enlarge(logits, bundle, weights).argmax(axis=2).astype(np.uint8)
     return best
 
 
@@ -280,7 +295,7 @@ def play(args: argparse.Namespace) -> dict[str, object]:
     """Take the pictures through the loop and return what came of it."""
     bundle = load_bundle(args.bundle)
     std = bundle.reweight if args.std is None else args.std
-    offset = np.log(class_weights(bundle.shares, std)).astype(np.float32)
+    weights = class_weights(bundle.shares, std).astype(np.float32)
     networks = Networks(bundle, args.threads, args.relight == "network")
     pictures = list_pictures(args.images)
     count = args.frames or len(pictures)
@@ -297,7 +312,7 @@ def play(args: argparse.Namespace) -> dict[str, object]:
         clock.step("decode")
         logits = networks.logits(rgb)
         clock.step("networks")
-        mask = decide(logits, bundle, offset)
+        mask = decide(logits, bundle, weights)
         clock.step("decide")
         payload = encode(mask, bundle, header_of(seq, captured, mask, bundle, args))
         clock.step("encode")

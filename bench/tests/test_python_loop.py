@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,18 +49,18 @@ def test_golden_mask_comes_out() -> None:
     rgb = plain.read(TINY / "golden/image.png", bundle.shape)
     want = np.asarray(Image.open(TINY / "golden/mask.fp32.png"))
     manifest = json.loads((TINY / "bundle.json").read_text())
-    offset = np.log(plain.class_weights(bundle.shares, bundle.reweight)).astype(np.float32)
+    weights = plain.class_weights(bundle.shares, bundle.reweight).astype(np.float32)
     logits = plain.Networks(bundle, 1, relight=True).logits(rgb)
     raw = np.frombuffer((TINY / manifest["golden"]["outputs"]["fp32"]["logits"]["file"]).read_bytes(), "<f4")
     assert np.allclose(raw.reshape(logits.shape), logits, atol=1e-4)
-    assert any(np.array_equal(plain.decide(logits, bundle, o), want) for o in (offset, np.zeros_like(offset)))
+    assert any(np.array_equal(plain.decide(logits, bundle, w), want) for w in (weights, np.ones_like(weights)))
 
 
 def test_decision_is_bilinear_with_half_pixels() -> None:
     bundle = plain.load_bundle(TINY)
     rng = np.random.default_rng(0)
     logits = rng.standard_normal((3, 4, 6)).astype(np.float32)
-    full = plain.enlarge(logits, bundle, np.array([0.5, 0, 0], np.float32))
+    full = plain.enlarge(logits, bundle, np.exp(np.array([0.5, 0, 0], np.float32)))
     assert full.shape == (32, 48, 3)
     logits[0] += 0.5
     for y, x in [(0, 0), (31, 47), (13, 29), (4, 4), (20, 11)]:
@@ -70,6 +71,26 @@ def test_decision_is_bilinear_with_half_pixels() -> None:
         j0, j1 = np.clip([j, j + 1], 0, 5)
         top = (1 - b) * logits[:, i0, j0] + b * logits[:, i0, j1]
         low = (1 - b) * logits[:, i1, j0] + b * logits[:, i1, j1]
+        assert np.allclose(full[y, x], (1 - a) * top + a * low, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["probability", "logit"])
+def test_decision_is_bilinear_with_corners_on_corners(mode: str) -> None:
+    bundle = replace(plain.load_bundle(TINY), align_corners=True, mode=mode)
+    logits = (
+        np.random.default_rng(0).standard_normal((3, 5, 7)).astype(np.float32)
+    )  # a point more than the stride gives
+    weights = np.array([1.5, 1, 0.75], np.float32)
+    full = plain.enlarge(logits, bundle, weights)
+    assert full.shape == (32, 48, 3) and full.dtype == np.float32
+    factor = weights[:, None, None]
+    weighted = logits * factor if mode == "logit" else logits + np.log(factor)
+    for y, x in [(0, 0), (31, 47), (0, 47), (13, 29), (20, 11)]:
+        v, u = y * 4 / 31, x * 6 / 47
+        i, j = min(int(v), 3), min(int(u), 5)
+        a, b = v - i, u - j
+        top = (1 - b) * weighted[:, i, j] + b * weighted[:, i, j + 1]
+        low = (1 - b) * weighted[:, i + 1, j] + b * weighted[:, i + 1, j + 1]
         assert np.allclose(full[y, x], (1 - a) * top + a * low, atol=1e-5)
 
 
@@ -126,6 +147,10 @@ def test_gap_of_a_tie_and_of_an_error() -> None:
 def test_bundle_that_this_loop_does_not_know(tmp_path: Path) -> None:
     doc = json.loads((TINY / "bundle.json").read_text())
     doc["align_corners"] = True
+    doc["reweight"]["mode"] = "logit"
     (tmp_path / "bundle.json").write_text(json.dumps(doc))
-    with pytest.raises(ValueError, match="align_corners"):
+    assert plain.load_bundle(tmp_path).align_corners
+    doc["resize"]["fit"] = "crop"
+    (tmp_path / "bundle.json").write_text(json.dumps(doc))
+    with pytest.raises(ValueError, match=r"resize\.fit is 'crop'"):
         plain.load_bundle(tmp_path)
