@@ -88,7 +88,8 @@ def test_plain_values_have_two_decimals() -> None:
 def done(base: Path, name: str, images: int = 10, seconds: float = 90) -> None:
     folder = base / "runs" / name
     folder.mkdir(parents=True)
-    (folder / "done.json").write_text(json.dumps({"images": images, "seconds": seconds}), encoding="utf-8")
+    tree = {"images": images, "seconds": seconds, "origin": {"labels": ["town day", "town dusk"], "weights": ["those"]}}
+    (folder / "done.json").write_text(json.dumps(tree), encoding="utf-8")
 
 
 def table(*rows: Row, base: str = "plain", sets: Sequence[Set] = (SET,)) -> Table:
@@ -98,13 +99,14 @@ def table(*rows: Row, base: str = "plain", sets: Sequence[Set] = (SET,)) -> Tabl
 def cells(text: str) -> list[list[str]]:
     """Return the cells of a Markdown table, without the line below the head."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    rows = [[c.strip() for c in line.strip("|").split("|")] for line in lines]
+    rows = [[c.strip() for c in line.split("|")[1:-1]] for line in lines]
     assert set(rows[1]) == {"---"} and len({len(r) for r in rows}) == 1
     return [rows[0], *rows[2:]]
 
 
 def test_a_table_has_a_line_for_each_row_that_was_seen(tmp_path: Path) -> None:
-    t = table(Row("plain", "a"), Row("later", "b"), Row("two", "c", (1, 2)))
+    notes = ("without teacher", "with it")
+    t = table(Row("plain", "a", note=notes[1]), Row("later", "b", note="x"), Row("two", "c", (1, 2), note=notes[0]))
     done(tmp_path, "a")
     done(tmp_path, "c-s1", 123, 150)
     figures = {"plain": [[frame(60, 60)] * 2], "two": [[frame(80, 60)] * 2, [frame(60, 60)] * 2]}
@@ -112,14 +114,16 @@ def test_a_table_has_a_line_for_each_row_that_was_seen(tmp_path: Path) -> None:
     text = compare.markdown(t, s, figures, tmp_path, CLASSES)
     head, plain, two = cells(text)
     assert text.startswith("### val\n") and "2 frames" in text
-    assert head[-5:] == ["without car", "against plain", *CLASSES]
-    assert plain[:4] == ["plain", "1", "10", "1.5"] and two[:4] == ["two", "2", "123", "2.5"]
+    assert head[-7:] == ["without car", "against plain", *CLASSES, "labels", "weights"]
+    assert plain[:4] == ["plain [1]", "1", "10", "1.5"] and two[:4] == ["two [2]", "2", "123", "2.5"]
+    assert text.endswith(f"|\n\n[1] {notes[1]}\n\n[2] {notes[0]}\n") and "standard deviation" in text
+    assert two[-2:] == ["town day, town dusk", "those"]
     means = np.array([(iou(80, 60) + iou(60, 80)) / 2, iou(60, 60)])
     mean, gain = f"{means.mean():.1f}", f"{means.mean() - means[1]:+.1f}"
     assert plain[4] == f"{means[1]:.1f} ({means[1]:.1f} to {means[1]:.1f})"
     assert two[4] == f"{mean} ± {abs(means[0] - means[1]) / 2**0.5:.1f} ({mean} to {mean})"
     assert plain[6] == "" and two[6] == f"{gain} ({gain} to {gain})"
-    assert two[-1] == "-" and two[-3] == f"{(iou(80, 60) + iou(60, 60)) / 2:.1f}" == two[5]
+    assert two[-3] == "-" and two[-5] == f"{(iou(80, 60) + iou(60, 60)) / 2:.1f}" == two[5]
 
 
 def test_a_table_without_its_base_row_has_no_gains(tmp_path: Path) -> None:
@@ -134,6 +138,21 @@ def test_a_row_whose_first_seed_is_not_finished(tmp_path: Path) -> None:
     t = table(Row("plain", "a", (1, 2)))
     _, line = cells(compare.markdown(t, SET, {"plain": [[frame(60, 60)]]}, tmp_path, CLASSES))
     assert line[:3] == ["plain", "1", "77"]
+
+
+def test_a_row_may_be_a_run_elsewhere_that_does_not_tell_its_origin(base: Path) -> None:
+    """Runs of older versions do not; it is then found from their settings."""
+    s = made.settings("source", made.town(base), "else")
+    folder = made.run(base, dataclasses.replace(s, work="other/runs", start=()))
+    end = json.loads((folder / "done.json").read_text(encoding="utf-8"))
+    del end["origin"]
+    (folder / "done.json").write_text(json.dumps(end), encoding="utf-8")
+    t = table(Row("plain", "plain"), Row("elsewhere", "../other/runs/else"))
+    figures = compare.gather(t, SET, base, base / "looks.csv", ())
+    _, plain, elsewhere = cells(compare.markdown(t, SET, figures, base, NAMES))
+    assert elsewhere[0] == "elsewhere" and elsewhere[-2:] == plain[-2:]
+    assert elsewhere[-2] == "synth train/day, synth train/dusk, synth train/night"
+    assert (folder / "looks/val.npz").is_file()
 
 
 def test_place_replaces_what_stands_between_the_marks() -> None:

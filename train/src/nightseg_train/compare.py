@@ -2,8 +2,9 @@
 
     python -m nightseg_train compare --config train/configs/benchmark/table.yaml --docs docs/benchmark.md
 
-Rows whose run is not finished are left out and named. A row with several seeds shows their mean and their spread. Sets
-to test on need `--look SET`, once; what was seen is kept in the run's folder, and a later call reads that.
+Rows whose run is not finished are left out and named. A row with several seeds shows their mean and their spread; each
+row shows what it cost and what it rests on. Sets to test on need `--look SET`, once; what was seen is kept in the run's
+folder, and a later call reads that.
 """
 
 from __future__ import annotations
@@ -21,19 +22,33 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from nightseg_train import config, looks, metrics, runs
+from nightseg_train import config, fit, looks, metrics, runs
 from nightseg_train.looks import Set
 from nightseg_train.metrics.bootstrap import Bootstrap, middle
 from nightseg_train.metrics.miou import Matrix
+from nightseg_train.origins import Origin
 from nightseg_train.runs import Look
 
 log = logging.getLogger(__name__)
 LOG = "docs/looks.csv"
+LEGEND = (
+    "IoU in percent, the mean over the seeds; ±: their standard deviation. Intervals: block bootstrap over frames, "
+    "that of a difference over the same resamples of both rows. Pictures and minutes: training of one seed, without "
+    "what came before it. Labels and weights: what the row rests on, with all that came before it."
+)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: the seeds of a run (folders RUN-sSEED; no seeds: RUN itself), and how they are looked at."""
+    """A line of the table.
+
+    Attributes:
+        label: how the table calls it.
+        run: folder of the run below that of the table, or ../ and so on for one elsewhere.
+        seeds: its runs are RUN-sSEED; none: RUN itself.
+        look: how they are looked at.
+        note: what a footnote says of it, such as the time of a teacher that its own time leaves out.
+    """
 
     label: str
     run: str
@@ -124,10 +139,11 @@ def cell(seeds: list[list[Matrix]], base: list[list[Matrix]] | None, apart: Sequ
 
 @dataclass(frozen=True)
 class Spent:
-    """What a row cost: pictures seen and minutes of training of one seed (teachers and the common start apart)."""
+    """What a row took, pictures seen and minutes of training of one seed, without what came before it; and its origin."""
 
     images: int
     minutes: float
+    origin: Origin
 
 
 def gather(t: Table, s: Set, base: Path, log_file: Path, allowed: Sequence[str]) -> Figures:
@@ -156,34 +172,42 @@ def folders(t: Table, row: Row, base: Path) -> list[Path]:
 
 
 def spent(t: Table, row: Row, base: Path) -> Spent:
-    """Return what the first finished seed of a row cost."""
-    first = next(f for f in (folder / "done.json" for folder in folders(t, row, base)) if f.is_file())
-    done = json.loads(first.read_text(encoding="utf-8"))
-    return Spent(int(done.get("images", 0)), float(done.get("seconds", 0)) / 60)
+    """Return what the first finished seed of a row took.
+
+    Raises:
+        FileNotFoundError, ValueError: its end does not tell its origin, and its settings are not there or not read.
+    """
+    folder = next(f for f in folders(t, row, base) if (f / "done.json").is_file())
+    done = json.loads((folder / "done.json").read_text(encoding="utf-8"))
+    told = done.get("origin")
+    origin = Origin(**{k: tuple(v) for k, v in told.items()}) if told else fit.origin(fit.read_settings(folder), base)
+    return Spent(int(done.get("images", 0)), float(done.get("seconds", 0)) / 60, origin)
 
 
 def markdown(t: Table, s: Set, figures: Figures, base: Path, names: tuple[str, ...]) -> str:
     """Return a set's table."""
     apart = [names.index(n) for n in s.apart]
     base_row = figures.get(t.base)
+    rows = [r for r in t.rows if r.label in figures]
+    notes = list(dict.fromkeys(r.note for r in rows if r.note))
     head = ["row", "seeds", "pictures", "minutes", "mIoU, 95 % interval"]
     head += [f"without {', '.join(s.apart)}"] if apart else []
-    head += [f"against {t.base}", *names]
+    head += [f"against {t.base}", *names, "labels", "weights"]
     lines = [_line(head), _line(["---"] * len(head))]
-    for row in t.rows:
-        if row.label not in figures:
-            continue
+    for row in rows:
         c = cell(figures[row.label], None if row.label == t.base else base_row, apart)
         cost = spent(t, row, base)
         spread = f" ± {np.std(c.miou, ddof=1):.1f}" if len(c.miou) > 1 else ""
-        cells = [row.label, str(len(c.miou)), str(cost.images), f"{cost.minutes:.1f}"]
+        mark = f" [{notes.index(row.note) + 1}]" if row.note else ""
+        cells = [f"{row.label}{mark}", str(len(c.miou)), str(cost.images), f"{cost.minutes:.1f}"]
         cells.append(f"{np.mean(c.miou):.1f}{spread} ({c.low:.1f} to {c.high:.1f})")
         cells += [f"{c.without:.1f}"] if c.without is not None else []
         cells.append("" if c.gain is None else f"{c.gain[0]:+.1f} ({c.gain[1]:+.1f} to {c.gain[2]:+.1f})")
         cells += ["-" if v is None else f"{v:.1f}" for v in c.per_class]
-        lines.append(_line(cells))
-    frames = len(next(iter(figures.values()))[0])
-    return f"### {s.name}\n\n{frames} frames.\n\n" + "\n".join(lines) + "\n"
+        lines.append(_line([*cells, ", ".join(cost.origin.labels), ", ".join(cost.origin.weights)]))
+    about = f"{len(figures[rows[0].label][0])} frames. {LEGEND}"
+    told = "".join(f"\n[{i}] {note}\n" for i, note in enumerate(notes, 1))
+    return f"### {s.name}\n\n{about}\n\n" + "\n".join(lines) + f"\n{told}"
 
 
 def _line(cells: Sequence[str]) -> str:
