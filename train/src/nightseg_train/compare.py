@@ -139,7 +139,7 @@ def cell(seeds: list[list[Matrix]], base: list[list[Matrix]] | None, apart: Sequ
 
 @dataclass(frozen=True)
 class Spent:
-    """What a row took, pictures seen and minutes of training of one seed, without what came before it; and its origin."""
+    """What a row took without what came before it, pictures seen and minutes of training of a seed, and its origin."""
 
     images: int
     minutes: float
