@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,15 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no folder `shared` beside the checkout: data sets and published weights lie there")
     return SHARED
+
+
+def verify(folder: Path, cache: Path) -> None:
+    """Let the program in the vehicle replay the golden vectors, where it is built."""
+    if not PROGRAM.exists():
+        pytest.skip("no bin/nightseg: `make build` makes it")
+    command = [str(PROGRAM), "bundle", "verify", str(folder), "--threads", "1", "--cache-dir", str(cache)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def picture(seed: int) -> data.Picture:

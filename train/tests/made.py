@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import trees
 from nightseg_train import checkpoint, fit, loop, runs, windows
-from nightseg_train.classes import NAMES
+from nightseg_train.classes import CAMVID, NAMES
 from nightseg_train.data import SIZE, Picture
 from nightseg_train.method import WHOLE, Batch, Needs, View
 from nightseg_train.methods import selftrain, source
@@ -207,4 +207,4 @@ def seer(base: Path, name: str = "seer", snapshot: bytes = b"best") -> runs.Fini
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "best.pt").write_bytes(snapshot)
     s = fit.Fit(name=name, work="runs", size=SMALL)
-    return runs.Finished(folder, s, Seer(), NAMES, (1 / len(NAMES),) * len(NAMES), 2, 1.0, {})
+    return runs.Finished(folder, s, Seer(), CAMVID, (1 / len(NAMES),) * len(NAMES), 2, 1.0, {})

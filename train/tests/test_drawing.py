@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from elements import Tree
-from nightseg_train.classes import NAMES
-from nightseg_train.data.ids import CITYSCAPES
+from nightseg_train.classes import CAMVID, CITYSCAPES, MSRS
 from nightseg_train.drawing import charts, page, paint
 
 
@@ -61,18 +60,18 @@ def test_a_curve_lies_where_its_values_are() -> None:
 
 
 def test_colours_differ_and_pictures_shrink() -> None:
-    for names in (NAMES, CITYSCAPES, ("background", "car", "person", "bike")):
-        assert len(set(paint.colours(names))) == len(names)
-        assert paint.BLACK not in paint.colours(names)
-    assert paint.colours(CITYSCAPES)[CITYSCAPES.index("car")] == (0, 0, 142)
+    for known in (CAMVID, CITYSCAPES, MSRS):
+        assert len(set(paint.colours(known))) == len(known)
+        assert paint.BLACK not in paint.colours(known)
+    assert paint.colours(CITYSCAPES)[13] == (0, 0, 142)
     assert paint.fitted((1080, 1920), 400) == (225, 400)
     assert paint.fitted((48, 64), 400) == (48, 64)
 
 
 def test_shrunk_masks_keep_the_colours_of_their_classes() -> None:
     mask = np.random.default_rng(0).choice(np.array([0, 8, 255], np.uint8), (60, 80))
-    uri = paint.png(mask, (15, 20), paint.colours(NAMES))
+    uri = paint.png(mask, (15, 20), paint.colours(CAMVID))
     picture = Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))).convert("RGB")
     assert picture.size == (20, 15)
     found = {tuple(c) for c in np.asarray(picture).reshape(-1, 3).tolist()}
-    assert found == {paint.colours(NAMES)[0], paint.colours(NAMES)[8], paint.BLACK}
+    assert found == {paint.colours(CAMVID)[0], paint.colours(CAMVID)[8], paint.BLACK}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 import torch
 
 import trees
-from conftest import PROGRAM, ROOT
+from conftest import ROOT, verify
 from nightseg_train import bundle, checkpoint, classes, data, export, fit, graphs, integer, loop, runtime
 from nightseg_train.bundle import About, Card, Decision, Nets
 from nightseg_train.classes import CAMVID, NAMES
@@ -72,15 +71,6 @@ def exported(town: Path) -> Path:
     """Return the bundle of a run with the networks that ship."""
     train(town)
     return export.export(settings(), town)
-
-
-def verify(folder: Path, cache: Path) -> None:
-    """Let the program in the vehicle replay the golden vectors, where it is built."""
-    if not PROGRAM.exists():
-        pytest.skip("no bin/nightseg: `make build` makes it")
-    command = [str(PROGRAM), "bundle", "verify", str(folder), "--threads", "1", "--cache-dir", str(cache)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def manifest(folder: Path) -> dict[str, object]:
@@ -264,10 +254,7 @@ def test_nodes_that_stay_float_are_in_the_exports(tmp_path: Path) -> None:
         registry.float_nodes(torch.nn.Linear(1, 1), head=True)
 
 
-def test_classes_by_their_names() -> None:
-    assert classes.by_names(NAMES) == CAMVID
+def test_classes_of_cityscapes() -> None:
     moving = [c.name for c in classes.CITYSCAPES if not c.static]
     assert moving == ["person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"]
     assert len({c.colour for c in classes.CITYSCAPES}) == 19
-    with pytest.raises(ValueError, match="are not known"):
-        classes.by_names(("a", "b"))

@@ -12,15 +12,14 @@ import torch
 
 import trees
 from nightseg_train import config, fit, loop, streams
-from nightseg_train.classes import NAMES
-from nightseg_train.data.ids import CITYSCAPES
+from nightseg_train.classes import CAMVID
 from nightseg_train.method import Needs
 from nightseg_train.methods import dannet
 from nightseg_train.nets.lite import LiteSeg
 from nightseg_train.streams import Part, Streams
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-SEEN = fit.Labelled(NAMES, (1 / 11,) * 11, 0.0)
+SEEN = fit.Labelled(CAMVID, (1 / 11,) * 11, 0.0)
 NEEDS = Needs(labelled=True, unlabelled=("day", "night"), pairs=True)
 
 
@@ -134,10 +133,3 @@ def test_unknown_keys_are_errors(tmp_path: Path) -> None:
     file.write_text("name: x\ndannet: {gama: 1}\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"x\.yaml: dannet\.gama: unknown key"):
         config.read(fit.Fit, file)
-
-
-def test_static_classes() -> None:
-    assert fit.static_ids(CITYSCAPES) == tuple(range(11))
-    assert fit.static_ids(NAMES) == (0, 1, 2, 3, 4, 5, 6, 7)
-    with pytest.raises(ValueError, match="which of them cannot move"):
-        fit.static_ids(("a", "b"))

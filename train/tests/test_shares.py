@@ -21,7 +21,7 @@ def test_shares_of_known_labels(tmp_path: Path) -> None:
     assert found.shares.tolist() == [5 / 8, 1 / 8, 2 / 8, 0]
     assert found.files.tolist() == [2, 1, 1, 0]
     assert (found.labels, found.labelled) == (2, 8 / 12)
-    text = shares.as_text(found, [0.05])
+    text = shares.as_text(found, shares.names_of(4), [0.05])
     assert "a class in no label counts as a share of 1e-05" in text
     assert f"{losses.class_weights(found.shares.tolist(), 0.05)[1]:.4f}" in text
 
@@ -48,7 +48,7 @@ def test_remedies(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         shares.label_files(tmp_path)
     trees.ids(tmp_path / "a.png", 13)
     assert program.main(["weights", "--labels", str(tmp_path)]) == 1
-    assert "13, which is no class (of 11; say --classes N" in caplog.text
+    assert "13, which is no class (of 11); --classes N" in caplog.text
     trees.save(tmp_path / "a.png", np.full((2, 2), 255, np.uint8))
     with pytest.raises(ValueError, match="no pixel"):
         shares.measure([tmp_path / "a.png"], 11)

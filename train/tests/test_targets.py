@@ -14,7 +14,7 @@ from torch import Tensor
 
 import made
 import trees
-from nightseg_train import checkpoint, data, fit, runs, targets, windows
+from nightseg_train import checkpoint, data, runs, targets, windows
 from nightseg_train.classes import NAMES
 from nightseg_train.data import Picture
 from nightseg_train.method import Needs
@@ -269,17 +269,6 @@ def test_the_night_is_chosen_on_a_camera_that_has_night_pictures(base: Path) -> 
     t = Targets("runs/x.pt", s, (Member(run="runs/small-s1"),), choose=(dataclasses.replace(s.held_out[0], root="o"),))
     with pytest.raises(ValueError, match=r"targets\.choose: o: one root is needed, of night pictures"):
         targets.make(t, base)
-
-
-def test_a_run_of_other_classes_is_no_member(tmp_path: Path) -> None:
-    trees.save(tmp_path / "msrs/night_proxy/images/a.png", made.street(1))
-    trees.save(tmp_path / "msrs/night_proxy/labels/a.png", made.blocks([[0, 1, 2, 3]]))
-    s = made.settings(
-        "source", Windows(labelled=(Part("msrs", "msrs", "night_proxy"),), labelled_count=2, crop=(64, 96))
-    )
-    made.run(tmp_path, dataclasses.replace(s, validate=(fit.Validation("msrs", "msrs", "night_proxy"),)))
-    with pytest.raises(ValueError, match="runs/small has other classes than CamVid's"):
-        Ensemble((Member(run="runs/small"),), tmp_path)
 
 
 def test_a_network_from_cityscapes_is_read_from_its_file(tmp_path: Path) -> None:

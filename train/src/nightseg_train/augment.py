@@ -79,10 +79,11 @@ def mild(rng: np.random.Generator, picture: Bytes, spread: float = 0.2) -> Float
     return _look_up(np.minimum(table, 1), picture)
 
 
-def night(rng: np.random.Generator, picture: Bytes, labels: Bytes | None, s: Night) -> Floats:
+def night(rng: np.random.Generator, picture: Bytes, labels: Bytes | None, s: Night, sky: int | None = 0) -> Floats:
     """Return the picture as a camera might see it by night.
 
-    Light falls by class (a black sky, a lit road) where labels, h x w class ids with 255 for none, are given.
+    Light falls by class (a black sky, a lit road) where labels, h x w class ids with 255 for none, are given; sky is
+    the id of the sky, if the labels have one.
     """
     h, w = picture.shape[:2]
     warm = rng.uniform(-s.cast, s.cast)
@@ -90,7 +91,7 @@ def night(rng: np.random.Generator, picture: Bytes, labels: Bytes | None, s: Nig
     x = _look_up(_curve(float(rng.uniform(1.0, s.gamma)))[:, None] * tint[None], picture)
     field = _light(rng, h, w)
     if labels is not None and s.class_light > 0:
-        field = field * _class_light(rng, labels, (h, w), s.class_light)
+        field = field * _class_light(rng, labels, (h, w), s.class_light, sky)
     x *= field[:, :, None]
     target = float(np.exp(rng.uniform(np.log(s.darkest), np.log(0.35))))
     x *= np.float32(np.clip(target / max(float(x.mean()), 1e-3), 0.05, 4))
@@ -100,9 +101,9 @@ def night(rng: np.random.Generator, picture: Bytes, labels: Bytes | None, s: Nig
     return np.clip(x, 0, 1, out=x)
 
 
-def mix(rng: np.random.Generator, picture: Bytes, labels: Bytes | None, s: Night) -> Floats:
+def mix(rng: np.random.Generator, picture: Bytes, labels: Bytes | None, s: Night, sky: int | None = 0) -> Floats:
     """Return the picture by night with the chance s.chance, else with mild changes."""
-    return night(rng, picture, labels, s) if rng.random() < s.chance else mild(rng, picture)
+    return night(rng, picture, labels, s, sky) if rng.random() < s.chance else mild(rng, picture)
 
 
 def roughen(rng: np.random.Generator, picture: Bytes, noise: float) -> Floats:
@@ -150,10 +151,14 @@ def _light(rng: np.random.Generator, h: int, w: int) -> Floats:
     return np.asarray(cv2.resize(gain, (w, h), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def _class_light(rng: np.random.Generator, labels: Bytes, size: tuple[int, int], amount: float) -> Floats:
-    """Return a gain per pixel by class, soft at the borders; the sky (id 0) loses most."""
+def _class_light(
+    rng: np.random.Generator, labels: Bytes, size: tuple[int, int], amount: float, sky: int | None
+) -> Floats:
+    """Return a gain per pixel by class, soft at the borders; the sky loses most."""
     gains = np.exp(rng.normal(0, amount, IGNORE + 1))
-    gains[0] = np.exp(rng.uniform(np.log(0.01), np.log(0.8)))
+    dark = np.exp(rng.uniform(np.log(0.01), np.log(0.8)))
+    if sky is not None:
+        gains[sky] = dark
     gains[IGNORE] = 1
     if rng.random() >= 0.8:
         gains[:] = 1

@@ -1,8 +1,10 @@
-"""The 11 classes of CamVid, the 19 of Cityscapes, their colours, and the way from these to those."""
+"""The 11 classes of CamVid, the 19 of Cityscapes, the 4 of MSRS, their colours, and the way from one to another.
+
+Classes of a user's own come from a file beside their pictures: see data/own.py.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 IGNORE = 255  # a label that no score and no loss counts
@@ -54,17 +56,12 @@ CITYSCAPES: tuple[Class, ...] = (
     Class("motorcycle", (0, 0, 230), False),
     Class("bicycle", (119, 11, 32), False),
 )
+# Of the folders of MSRS called ..._proxy.
+MSRS: tuple[Class, ...] = (
+    Class("background", (70, 70, 70), True),
+    Class("car", (64, 0, 128), False),
+    Class("person", (64, 64, 0), False),
+    Class("bike", (0, 128, 192), False),
+)
 # CamVid id of each of the Cityscapes train ids, in order.
 FROM_CITYSCAPES: tuple[int, ...] = (3, 4, 1, 1, 7, 2, 6, 6, 5, 5, 0, 9, 10, 8, 8, 8, 8, 10, 10)
-
-
-def by_names(names: Sequence[str]) -> tuple[Class, ...]:
-    """Return the classes of a data set's labels from their names, in the order of the ids.
-
-    Raises:
-        ValueError: the names are neither CamVid's nor Cityscapes'.
-    """
-    for known in (CAMVID, CITYSCAPES):
-        if tuple(names) == tuple(c.name for c in known):
-            return known
-    raise ValueError(f"classes: colours of {', '.join(names)}, and which of them cannot move, are not known")

@@ -139,7 +139,7 @@ def from_run(folder: Path, base: Path) -> Source:
     """Return the networks of a run's best snapshot.
 
     Raises:
-        FileNotFoundError, ValueError: see runs.read; or the colours of its classes are not known.
+        FileNotFoundError, ValueError: see runs.read; or its relight net is none.
     """
     run = runs.read(folder, base)
     s, own, modules = run.settings, run.settings.own(), run.method.modules()
@@ -148,7 +148,7 @@ def from_run(folder: Path, base: Path) -> Source:
         raise ValueError(f"export: {type(relight).__name__} is no relight net")
     mode = own.reweight if isinstance(own, dannet.Settings) else MODES[0]
     align = run.method.align_corners
-    decision = Decision(classes.by_names(run.names), run.shares, s.size, align, mode, own.test_std)
+    decision = Decision(run.classes, run.shares, s.size, align, mode, own.test_std)
     record: dict[str, object] = {
         "run": folder.name, "method": s.method, "config": config.digest(s), "seed": s.seed, "step": run.step,
         "scores": run.scores, "origin": asdict(run.origin),

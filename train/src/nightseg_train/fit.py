@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from nightseg_train import checkpoint, classes, config, data, loop, origins, parallel, scoring, streams, windows
+from nightseg_train import checkpoint, config, data, loop, origins, parallel, scoring, streams, windows
+from nightseg_train.classes import NAMES, Class
 from nightseg_train.data import shares
 from nightseg_train.loop import Loop
 from nightseg_train.method import Batch, Learner, Method
 from nightseg_train.methods import dannet, selftrain, source
-from nightseg_train.nets import lite, released
+from nightseg_train.nets import lite, registry, released
 from nightseg_train.nets.espnetv2 import ESPNetv2, camvid_head
 from nightseg_train.origins import Origin
 from nightseg_train.streams import Part, Streams
@@ -142,9 +143,16 @@ def taught_by(targets: Path) -> Origin:
     return Origin(**kept)
 
 
-def static_ids(names: Sequence[str]) -> tuple[int, ...]:
-    """Return the ids of the classes that cannot move; errors as of classes.by_names."""
-    return tuple(i for i, c in enumerate(classes.by_names(names)) if c.static)
+def static_ids(classes: Sequence[Class]) -> tuple[int, ...]:
+    """Return the ids of the classes that cannot move.
+
+    Raises:
+        ValueError: all of them can.
+    """
+    found = tuple(i for i, c in enumerate(classes) if c.static)
+    if not found:
+        raise ValueError("dannet: no class is static, and it teaches static ones: see `static` in classes.json")
+    return found
 
 
 @dataclass(frozen=True)
@@ -152,25 +160,30 @@ class Labelled:
     """What a method may know of the labelled pictures before it starts.
 
     Attributes:
-        names: of the classes, by id.
+        classes: by id.
         shares: a_k of the labels.
         exposure: mean of the pictures in normalised units.
     """
 
-    names: tuple[str, ...]
+    classes: tuple[Class, ...]
     shares: tuple[float, ...]
     exposure: float
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the classes."""
+        return tuple(c.name for c in self.classes)
 
-def labelled(items: Sequence[data.Item], lit: Sequence[data.Item], names: tuple[str, ...]) -> Labelled:
+
+def labelled(items: Sequence[data.Item], lit: Sequence[data.Item], classes: tuple[Class, ...]) -> Labelled:
     """Measure labelled pictures: the labels of items, and the light of every eighth picture of lit."""
-    found = shares.measure([i.label for i in items if i.label is not None], len(names))
+    found = shares.measure([i.label for i in items if i.label is not None], len(classes))
     level = [scoring.to_tensor(data.read_image(i.image)[::16, ::16].copy()).mean().item() for i in lit[::8]]
-    return Labelled(names, tuple(found.shares.tolist()), float(np.mean(level)))
+    return Labelled(classes, tuple(found.shares.tolist()), float(np.mean(level)))
 
 
 METHODS: dict[str, Callable[[Fit, Labelled], Learner]] = {
-    "dannet": lambda s, seen: dannet.Dannet(s.dannet, seen.shares, static_ids(seen.names)),
+    "dannet": lambda s, seen: dannet.Dannet(s.dannet, seen.shares, static_ids(seen.classes)),
     "source": lambda s, seen: source.Source(s.source, seen.shares),
     "selftrain": lambda s, seen: selftrain.SelfTrain(s.selftrain, seen.shares, seen.exposure),
 }
@@ -250,8 +263,13 @@ def make(s: Fit, base: Path) -> tuple[Learner, Labelled]:
     if bool(s.windows.labelled) == bool(s.streams.source):
         raise ValueError("streams.source, windows.labelled: labelled pictures are needed in one of the two")
     first = s.streams.source or s.windows.labelled  # rendered pictures may be of the night: their light does not count
-    items, names = streams.read((*first, *s.windows.rendered), base)
-    seen = labelled(items, streams.read(first, base)[0], names)
+    parts = (*first, *s.windows.rendered)
+    seen = labelled(streams.read(parts, base)[0], streams.read(first, base)[0], streams.classes(parts, base))
+    if s.own().segment == registry.TEACHER and seen.names != NAMES:
+        raise ValueError(
+            f"{s.method}.segment: {registry.TEACHER} gives CamVid's classes, and the labels have "
+            f"{', '.join(seen.names)}; take {registry.LITE}"
+        )
     torch.manual_seed(s.seed)
     return METHODS[s.method](s, seen), seen
 

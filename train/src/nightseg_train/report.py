@@ -23,6 +23,7 @@ import torch
 from tqdm import tqdm
 
 from nightseg_train import config, data, looks, loop, metrics, runs, scoring, streams
+from nightseg_train.classes import Class
 from nightseg_train.drawing import charts, paint
 from nightseg_train.drawing.charts import Curve
 from nightseg_train.drawing.page import Html, el, join, shell
@@ -132,7 +133,7 @@ def pictures(run: Finished, item: data.Item) -> dict[str, str]:
     """
     if item.label is None:
         raise ValueError(f"report: {item.image} has no label")
-    frame, palette = data.read_image(item.image, None), paint.colours(run.names)
+    frame, palette = data.read_image(item.image, None), paint.colours(run.classes)
     size = paint.fitted((frame.shape[0], frame.shape[1]), WIDTH)
     label = data.read_label(item.label, len(run.names))
     stretched = data.read_image(item.image, run.settings.size)
@@ -246,14 +247,14 @@ def _swatch(colour: paint.Colour) -> Html:
     return el("span", class_="swatch", style="background:rgb({},{},{})".format(*colour))
 
 
-def classes(seen: Seen, names: Sequence[str]) -> Html:
+def classes(seen: Seen, known: Sequence[Class]) -> Html:
     """Return the IoU per class, with the share of each class in the labelled pixels."""
     total = seen.total()
     found, pixels = metrics.score(total, len(seen.items)).per_class, total.sum(1)
     rows = []
-    for name, colour, iou, count in zip(names, paint.colours(names), found, pixels, strict=True):
+    for c, iou, count in zip(known, found, pixels, strict=True):
         share = figure(100 * count / max(int(pixels.sum()), 1)) if count else "-"
-        rows.append(_bar(join(_swatch(colour), name), iou, share))
+        rows.append(_bar(join(_swatch(c.colour), c.name), iou, share))
     return _table(*rows, head=("class", "", "IoU, %", "share, %"))
 
 
@@ -267,9 +268,9 @@ def quarters(seen: Seen) -> Html:
     return join(_table(*rows, head=("frames", "", "mIoU, %", "luma")), el("p", note, class_="soft"))
 
 
-def _legend(names: Sequence[str]) -> Html:
-    known = [el("li", _swatch(c), n) for n, c in zip(names, paint.colours(names), strict=True)]
-    return el("ul", *known, el("li", _swatch(paint.BLACK), "not labelled"), class_="legend")
+def _legend(known: Sequence[Class]) -> Html:
+    entries = [el("li", _swatch(c.colour), c.name) for c in known]
+    return el("ul", *entries, el("li", _swatch(paint.BLACK), "not labelled"), class_="legend")
 
 
 def _frames(run: Finished, seen: Seen, count: int) -> Html:
@@ -301,7 +302,7 @@ def _section(run: Finished, seen: Seen, count: int) -> Html:
         told = f"The snapshot was recorded with {then:.2f} here: data, code or precision were others then."
         parts.append(el("p", told, class_="card warn"))
     left = [
-        el("div", el("h3", "IoU per class"), classes(seen, run.names), class_="card"),
+        el("div", el("h3", "IoU per class"), classes(seen, run.classes), class_="card"),
         el("div", el("h3", "mIoU by brightness"), quarters(seen), class_="card"),
     ]
     matrix = charts.confusion(seen.total()[:, : len(run.names)], run.names)
@@ -309,7 +310,7 @@ def _section(run: Finished, seen: Seen, count: int) -> Html:
     right = el("figure", el("h3", "Confusion"), matrix, el("figcaption", note), class_="card")
     parts.append(el("div", el("div", *left, class_="stack"), right, class_="two"))
     if count:
-        parts += [el("h3", "Frames", style="margin-top:22px"), _legend(run.names), _frames(run, seen, count)]
+        parts += [el("h3", "Frames", style="margin-top:22px"), _legend(run.classes), _frames(run, seen, count)]
     return join(*parts)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nightseg_train import checkpoint, data, fit, scoring
+from nightseg_train.classes import Class
 from nightseg_train.fit import Fit, Labelled
 from nightseg_train.method import Learner, View
 from nightseg_train.origins import Origin
@@ -69,17 +70,22 @@ AS_IS = Look()
 
 @dataclass(frozen=True)
 class Finished:
-    """A run with the networks of its best snapshot; names and shares are those of its labelled pictures' classes."""
+    """A run with the networks of its best snapshot; classes and their shares are those of its labelled pictures."""
 
     folder: Path
     settings: Fit
     method: Learner
-    names: tuple[str, ...]
+    classes: tuple[Class, ...]
     shares: tuple[float, ...]
     step: int
     seconds: float
     scores: dict[str, float]
     origin: Origin = field(default_factory=Origin)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the classes."""
+        return tuple(c.name for c in self.classes)
 
     def predict(self, picture: data.Picture, look: Look = AS_IS) -> Tensor:
         """Return the logits of RGB bytes H x W x 3, 1 x classes x h x w."""
@@ -118,7 +124,7 @@ def read(folder: Path, base: Path, snapshot: str = "best.pt") -> Finished:
     step, seconds = int(state["step"]), float(state["seconds"])  # type: ignore[call-overload, arg-type]
     told = state.get("origin")
     origin = Origin(**told) if isinstance(told, dict) else fit.origin(s, base)
-    return Finished(folder, s, method, seen.names, seen.shares, step, seconds, scores, origin)
+    return Finished(folder, s, method, seen.classes, seen.shares, step, seconds, scores, origin)
 
 
 def _method(s: Fit, state: Mapping[str, object], base: Path) -> tuple[Learner, Labelled]:
@@ -126,7 +132,7 @@ def _method(s: Fit, state: Mapping[str, object], base: Path) -> tuple[Learner, L
     kept = state.get("labelled")
     if not isinstance(kept, dict):
         return fit.make(s, base)
-    seen = Labelled(**kept)
+    seen = Labelled(tuple(Class(**c) for c in kept["classes"]), kept["shares"], kept["exposure"])
     return fit.METHODS[s.method](s, seen), seen
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from nightseg_train import data, parallel, pools
+from nightseg_train.classes import Class
 from nightseg_train.data import dark_zurich, paired_crops, pairs, sets
 from nightseg_train.method import Batch, Needs
 from nightseg_train.scoring import normalise
@@ -77,23 +78,33 @@ class Streams:
 
 
 def read(parts: Sequence[Part], base: Path) -> tuple[list[data.Item], tuple[str, ...]]:
-    """Return the items of all parts and the classes of their labels.
+    """Return the items of all parts and the names of the classes of their labels.
 
     Raises:
         FileNotFoundError: a folder or a label is missing; of synthetic drives the message says how to render them.
         ValueError: no such set or part, or parts that are labelled in different classes.
     """
     items: list[data.Item] = []
-    names: tuple[str, ...] | None = None
+    names: tuple[str, ...] = ()  # pictures without labels need no classes
     for p in parts:
         if p.set == dark_zurich.SYNTH.name and not (base / p.root).is_dir():
             remedy = RENDER.get(p.root, f"bin/nightseg synth --out {p.root}")
             raise FileNotFoundError(f"streams: no synthetic drives in {base / p.root}; `{remedy}` renders them")
         one = sets.read(p.set, base / p.root, p.part, base / p.frames if p.frames else None)
-        if names is not None and one.names != names:
+        if names and one.names and one.names != names:
             raise ValueError(f"streams: {p.set} {p.part} has other classes than the parts before it")
-        items, names = items + one.items[:: p.stride], one.names
-    return items, names or ()
+        items, names = items + one.items[:: p.stride], names or one.names
+    return items, names
+
+
+def classes(parts: Sequence[Part], base: Path) -> tuple[Class, ...]:
+    """Return the classes of the labels of parts that `read` takes together; colours are those of the first.
+
+    Raises:
+        ValueError: no such set or part.
+    """
+    found = (sets.parts(p.set, base / p.root, (p.part,))[0].classes for p in parts)
+    return next((c for c in found if c), ())
 
 
 class Reader:

@@ -59,7 +59,7 @@ class Targets:
     Attributes:
         out: the file to write.
         windows: its day, night, clips and held_out are the pictures; the same as in the runs that use the targets.
-        members: the networks.
+        members: the networks. Those with cityscapes weights give CamVid's classes; for others, runs alone.
         mixes, day_mixes: the weights of the members that are tried by night and by day; each has one per member.
             Without day_mixes those of the night are tried.
         places: the exponents that are tried by night on what a camera sees where by day (see place).
@@ -122,7 +122,7 @@ def place(soft: Sequence[data.Picture]) -> Probabilities:
 
 
 class Ensemble:
-    """Networks that give the same classes."""
+    """Networks that give the same classes; names are theirs, by id."""
 
     def __init__(self, members: Sequence[Member], base: Path) -> None:
         """Load every network.
@@ -133,13 +133,19 @@ class Ensemble:
         self.members = members
         self.nets: list[runs.Finished | ESPNetv2] = []
         self.origins: list[Origin] = []
+        self.names = NAMES
         for m in members:
             if bool(m.run) == bool(m.cityscapes):
                 raise ValueError("targets.members: each is either a run or a file of cityscapes weights")
             net = runs.read(base / m.run, base) if m.run else load_cityscapes(base / m.cityscapes)
-            if isinstance(net, runs.Finished) and net.names != NAMES:
-                raise ValueError(f"targets.members: {m.run} has other classes than CamVid's")
+            names = net.names if isinstance(net, runs.Finished) else NAMES
+            if self.nets and names != self.names:
+                raise ValueError(
+                    f"targets.members: {m.run or m.cityscapes} gives {', '.join(names)}; those before it give "
+                    f"{', '.join(self.names)}: leave one out (cityscapes weights give CamVid's classes alone)"
+                )
             self.nets.append(net)
+            self.names = names
             self.origins.append(net.origin if isinstance(net, runs.Finished) else Origin(weights=(origins.CITYSCAPES,)))
 
     def adapt(self, pictures: Sequence[data.Picture]) -> None:
@@ -165,7 +171,7 @@ class Ensemble:
 
     def mixed(self, picture: data.Picture, mix: Sequence[float]) -> Probabilities:
         """Return the weighted mean over the members."""
-        total = np.zeros((*QUARTER, len(NAMES)), np.float32)
+        total = np.zeros((*QUARTER, len(self.names)), np.float32)
         for at, weight in enumerate(mix):
             if weight > 0:
                 total += np.float32(weight) * self.view(at, picture)
@@ -205,16 +211,17 @@ def choose(
     """
     if not items:
         return recipes[0], {}
-    totals = {r: np.zeros((len(NAMES), len(NAMES) + 1), np.int64) for r in recipes}
+    n = len(ensemble.names)
+    totals = {r: np.zeros((n, n + 1), np.int64) for r in recipes}
     for item in tqdm(items, desc="choosing", mininterval=10, disable=None):
         if item.label is None:
             raise ValueError(f"targets: {item.image} has no label")
-        picture, label = data.read_image(item.image), data.read_label(item.label, len(NAMES))
+        picture, label = data.read_image(item.image), data.read_label(item.label, n)
         seen = [ensemble.view(at, picture) for at in range(len(ensemble.nets))]
         for r in recipes:
             p = np.asarray(sum(w * v for w, v in zip(r.mix, seen, strict=True)), np.float32)
             full = torch.from_numpy(r.weighed(p, where)).permute(2, 0, 1)[None]
-            totals[r] += metrics.confusion(label, scoring.decide(full, (label.shape[0], label.shape[1])), len(NAMES))
+            totals[r] += metrics.confusion(label, scoring.decide(full, (label.shape[0], label.shape[1])), n)
     scores = {r: metrics.score(m, len(items)).miou for r, m in totals.items()}
     best = max(recipes, key=lambda r: scores[r])
     return best, {f"mix {list(r.mix)} place {r.place}": round(v, 2) for r, v in scores.items()}
@@ -235,19 +242,26 @@ def make(s: Targets, base: Path) -> dict[str, object]:
         FileNotFoundError, ValueError: a network, a picture or a label is missing or does not fit.
     """
     ensemble, pictures = Ensemble(s.members, base), windows.unlabelled(s.windows, base)
-    best, tried = choose(ensemble, [Recipe(m) for m in s.day_mixes or s.mixes], streams.read(s.choose_day, base)[0])
-    day = Chosen(best, tried)
+    by_day = _labelled(s.choose_day, base, ensemble.names)
+    day = Chosen(*choose(ensemble, [Recipe(m) for m in s.day_mixes or s.mixes], by_day))
     log.info("targets: day %s", day)
     bar = tqdm(pictures.day, desc="day targets", mininterval=10)
-    soft = {"day": [_bytes(ensemble.mixed(p, best.mix)) for p in bar]}
-    soft["night"], night = _night(s, base, ensemble, pictures, soft["day"], best)
+    soft = {"day": [_bytes(ensemble.mixed(p, day.recipe.mix)) for p in bar]}
+    soft["night"], night = _night(s, base, ensemble, pictures, soft["day"], day.recipe)
     chosen = {"day": asdict(day), "night": asdict(night)}
     origin = Origin()
-    for one, *weights in zip(ensemble.origins, best.mix, night.recipe.mix, strict=True):
+    for one, *weights in zip(ensemble.origins, day.recipe.mix, night.recipe.mix, strict=True):
         origin |= one if any(weights) else Origin()
-    told = {"chosen": chosen, "origin": asdict(origin)}
-    checkpoint.save(base / s.out, {"soft": soft, "pictures": pictures.digest(), **told})
+    state = {"soft": soft, "pictures": pictures.digest(), "names": ensemble.names}
+    checkpoint.save(base / s.out, state | {"chosen": chosen, "origin": asdict(origin)})
     return {"out": s.out} | chosen
+
+
+def _labelled(parts: Sequence[Part], base: Path, names: tuple[str, ...]) -> list[data.Item]:
+    items, found = streams.read(parts, base)
+    if items and found != names:
+        raise ValueError(f"targets.choose: labels of {', '.join(found)}, networks of {', '.join(names)}")
+    return items
 
 
 def _night(
@@ -277,7 +291,7 @@ def _night(
         ensemble.adapt([pictures.night[i] for i in by_camera[camera]])
         if camera in roots:
             tries = [Recipe(m, e) for m in s.mixes for e in s.places]
-            chosen = Chosen(*choose(ensemble, tries, streams.read(s.choose, base)[0], where))
+            chosen = Chosen(*choose(ensemble, tries, _labelled(s.choose, base, ensemble.names), where))
             log.info("targets: night %s", chosen)
         recipe = by_day if camera in day_roots - roots else chosen.recipe
         for i in by_camera[camera]:

@@ -15,14 +15,14 @@ import numpy as np
 from tqdm import tqdm
 
 from nightseg_train import augment, checkpoint, data, parallel, pools, streams
-from nightseg_train.classes import CAMVID
+from nightseg_train.classes import NAMES, Class
 from nightseg_train.method import Batch, Needs
 from nightseg_train.pools import Cut, Light, Pool
 from nightseg_train.streams import Part
 
 LABELLED, RENDERED, DAY, NIGHT, PASTED = 11, 12, 13, 14, 15  # streams of random numbers
-THINGS = ("pole", "signsymbol", "fence", "car", "pedestrian", "bicyclist")  # what is pasted into night pictures
-THING_IDS = tuple(i for i, c in enumerate(CAMVID) if c.name in THINGS)
+SKY = "sky"
+THINGS = ("pole", "signsymbol", "fence")  # pasted into night pictures like what can move
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,11 @@ class Windows:
     paste: float = 0.5
     fourier: float = 0.0
     fourier_beta: float = 0.01
+
+
+def things(classes: Sequence[Class]) -> tuple[int, ...]:
+    """Return the ids of the classes that are pasted into night pictures: what can move, and small things."""
+    return tuple(i for i, c in enumerate(classes) if c.name in THINGS or not c.static)
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,8 @@ class Reader:
             if count % self.world:
                 raise ValueError(f"windows: {count} pictures of a kind cannot be shared by {self.world} processes")
         items, self.names = streams.read([*s.labelled, *s.rendered], base)
+        self.sky = self.names.index(SKY) if SKY in self.names else None
+        self.things = things(streams.classes([*s.labelled, *s.rendered], base))
         if needs.labelled and not items:
             raise ValueError("windows.labelled: the method needs it, and no part is given")
         n = len(self.names)
@@ -162,6 +169,8 @@ class Reader:
             raise FileNotFoundError(f"windows.targets: no soft targets in {path}; the command `targets` makes them")
         if state.get("pictures") != pictures.digest():
             raise ValueError(f"windows.targets: {path} belongs to other pictures; make it anew with `targets`")
+        if state.get("names", NAMES) != self.names:  # before the names were kept, all had CamVid's
+            raise ValueError(f"windows.targets: {path} has other classes than the labels; make it anew with `targets`")
         soft = state["soft"]
         assert isinstance(soft, dict)  # noqa: S101 - written by targets.make beside the digest
         return Pool(pictures.day, [], soft["day"]), Pool(pictures.night, [], soft["night"])
@@ -197,8 +206,8 @@ class Reader:
         night = self._window(rng, self.night, kind, step, at, self._rough)
         if len(self.labelled) and rng.random() < self.s.paste:
             other = int(rng.integers(len(self.labelled)))
-            things = self._window(rng, self.labelled, PASTED, step, other, self._darken)
-            night = pools.paste(rng, night, things, THING_IDS)
+            cut = self._window(rng, self.labelled, PASTED, step, other, self._darken)
+            night = pools.paste(rng, night, cut, self.things)
         return night
 
     def _window(self, rng: np.random.Generator, pool: Pool, kind: int, step: int, at: int, light: Light) -> Cut:
@@ -208,7 +217,7 @@ class Reader:
         return pools.cut(pool, index, rng, s.crop, s.zoom, light, self.rare if rare else ())
 
     def _darken(self, rng: np.random.Generator, picture: data.Picture, ids: data.Picture | None) -> augment.Floats:
-        return augment.mix(rng, picture, ids, self.s.light)
+        return augment.mix(rng, picture, ids, self.s.light, self.sky)
 
     def _style(self, rng: np.random.Generator, picture: data.Picture, ids: data.Picture | None) -> augment.Floats:
         if self.s.fourier == 0 or rng.random() >= self.s.fourier:

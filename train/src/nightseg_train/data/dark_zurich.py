@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nightseg_train.classes import NAMES
+from nightseg_train.classes import CAMVID
 from nightseg_train.data.layout import Family, Part
 
 IMAGE_END = "_rgb_anon.png"
@@ -88,7 +88,7 @@ def _synth(root: Path) -> tuple[Part, ...]:
             labels=(f"gt/{t.relative_to(base).as_posix()}",),
             label_ends=LABEL_ENDS[:1],
             need=True,
-            names=NAMES,
+            classes=CAMVID,
         )
         for t in times
     )

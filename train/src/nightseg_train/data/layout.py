@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from nightseg_train.classes import CITYSCAPES, Class
 from nightseg_train.data.folders import Item, natural
-from nightseg_train.data.ids import CITYSCAPES
 
 ANY = (".png", ".jpg", ".jpeg")
 
@@ -25,7 +25,7 @@ class Part:
         labels: the folders that may hold the labels, relative to the root; none: the part has no labels.
         label_ends: the ends of a label's file name, in the order they are tried.
         need: every picture must have a label.
-        names: the classes of the labels, in the order of their ids.
+        classes: those of the labels, in the order of their ids.
         count: how many pictures the published part has, where that is known.
         archives: what the publisher calls the downloads that hold it, where that is known.
         homes: folders below the root that the part may lie in; downloads unpack to one of their own.
@@ -37,10 +37,15 @@ class Part:
     labels: tuple[str, ...] = ()
     label_ends: tuple[str, ...] = (".png",)
     need: bool = False
-    names: tuple[str, ...] = CITYSCAPES
+    classes: tuple[Class, ...] = CITYSCAPES
     count: int | None = None
     archives: tuple[str, ...] = ()
     homes: tuple[str, ...] = ("",)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the classes."""
+        return tuple(c.name for c in self.classes)
 
     def home(self, root: Path) -> Path | None:
         """Return the first home below root that has the folder of the pictures, or None."""

@@ -10,10 +10,10 @@ import csv
 import json
 from pathlib import Path
 
-from nightseg_train.classes import NAMES
+from nightseg_train import classes
 from nightseg_train.data.layout import Family, Part
 
-MSRS_NAMES = ("background", "car", "person", "bike")  # of the folders called ..._proxy
+MSRS_NAMES = tuple(c.name for c in classes.MSRS)  # of the folders called ..._proxy
 
 
 def _nightcity(_: Path) -> tuple[Part, ...]:
@@ -107,7 +107,7 @@ def _folders(root: Path) -> tuple[Part, ...]:
                 images=f"{inside}images",
                 labels=(f"{inside}labels",) if labelled else (),
                 need=labelled,
-                names=MSRS_NAMES if split.name.endswith("_proxy") else NAMES,
+                classes=classes.MSRS if split.name.endswith("_proxy") else classes.CAMVID,
                 count=counts.get(split.name),
             )
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nightseg_train.data import cityscapes, dark_zurich, layout, others
+from nightseg_train.classes import Class
+from nightseg_train.data import cityscapes, dark_zurich, layout, others, own
 from nightseg_train.data.folders import Item
 from nightseg_train.data.layout import Family, Part
 
@@ -21,6 +22,7 @@ FAMILIES: dict[str, Family] = {
         others.CAMVID,
         others.MSRS,
         dark_zurich.SYNTH,
+        own.FOLDER,
     )
 }
 
@@ -30,7 +32,12 @@ class Set:
     """Pictures in natural order, each with its label or None, and the classes of the labels by id."""
 
     items: list[Item]
-    names: tuple[str, ...]
+    classes: tuple[Class, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the classes."""
+        return tuple(c.name for c in self.classes)
 
 
 def parts(name: str, root: Path, chosen: tuple[str, ...] = ()) -> tuple[Part, ...]:
@@ -57,8 +64,8 @@ def read(name: str, root: Path, part: str, frames: Path | None = None) -> Set:
     """
     one = parts(name, root, (part,))[0]
     if name == others.BDD100K_NIGHT.name:
-        return Set(_night(root, one, frames), one.names)
-    return Set(layout.read_part(root, one), one.names)
+        return Set(_night(root, one, frames), one.classes)
+    return Set(layout.read_part(root, one), one.classes)
 
 
 def _night(root: Path, part: Part, frames: Path | None) -> list[Item]:

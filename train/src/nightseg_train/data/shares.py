@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from nightseg_train import losses
 from nightseg_train.classes import NAMES
+from nightseg_train.data import own
 from nightseg_train.data.ids import CITYSCAPES
 from nightseg_train.data.layout import place
 from nightseg_train.data.pictures import read_label
@@ -74,15 +75,14 @@ def measure(files: Sequence[Path], classes: int) -> Shares:
     """Return the class shares of label files; ids 255 do not count.
 
     Raises:
-        ValueError: a file is no label or holds an id that is no class (more classes may be the remedy), or nothing at
-            all is labelled.
+        ValueError: a file is no label or holds an id that is no class, or nothing at all is labelled.
     """
     counts, found, pixels = np.zeros(256, np.int64), np.zeros(256, np.int64), 0
     for path in tqdm(files, desc="labels", disable=None, file=sys.stderr):
         try:
             one = np.bincount(read_label(path, classes).ravel(), minlength=256)
         except ValueError as fault:
-            raise ValueError(f"{fault} (of {classes}; say --classes N for another number)") from fault
+            raise ValueError(f"{fault} (of {classes})") from fault
         counts, found, pixels = counts + one, found + (one > 0), pixels + int(one.sum())
     kept = counts[:classes]
     if not kept.any():
@@ -96,8 +96,8 @@ def names_of(classes: int) -> tuple[str, ...]:
     return known.get(classes, tuple(str(k) for k in range(classes)))
 
 
-def as_tree(found: Shares, stds: Sequence[float]) -> dict[str, object]:
-    """Return what is to be printed as plain values.
+def as_tree(found: Shares, names: Sequence[str], stds: Sequence[float]) -> dict[str, object]:
+    """Return what is to be printed as plain values; names are those of the classes, by id.
 
     Raises:
         ValueError: a std at which a weight reaches 0.
@@ -108,14 +108,13 @@ def as_tree(found: Shares, stds: Sequence[float]) -> dict[str, object]:
         "labels": found.labels,
         "labelled": found.labelled,
         "classes": [
-            {"id": k, "name": n, "share": shares[k], "files": int(found.files[k])}
-            for k, n in enumerate(names_of(len(shares)))
+            {"id": k, "name": n, "share": shares[k], "files": int(found.files[k])} for k, n in enumerate(names)
         ],
         "weights": weights,
     }
 
 
-def as_text(found: Shares, stds: Sequence[float]) -> str:
+def as_text(found: Shares, names: Sequence[str], stds: Sequence[float]) -> str:
     """Return a table: id, class, share, files with the class, and the weight per std.
 
     Raises:
@@ -126,7 +125,7 @@ def as_text(found: Shares, stds: Sequence[float]) -> str:
         f" {f'w_k std {s:g}':>13}" for s in stds
     )
     lines = [f"{found.labels} labels, {found.labelled:.1%} of the pixels labelled", head]
-    for k, name in enumerate(names_of(found.shares.size)):
+    for k, name in enumerate(names):
         a = float(found.shares[k])
         log = f"{-math.log(a):8.4f}" if a > 0 else f"{'none':>8}"
         row = f"{k:>2} {name:<14} {a:>10.6f} {log} {int(found.files[k]):>6}"
@@ -140,17 +139,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command `weights`."""
     parser.description = "Measure the class shares of a folder of labels and the class weights they give."
     parser.add_argument("--labels", type=Path, required=True, help="folder of label files, searched to the bottom")
-    parser.add_argument("--classes", type=int, help="default: 19 where the files are ..._labelIds.png, else 11")
+    parser.add_argument(
+        "--classes",
+        help="their number, or a file classes.json (default: 19 where the files are ..._labelIds.png, else 11)",
+    )
     parser.add_argument("--std", type=float, nargs="+", default=[0.05, 0.16], help="of the weights (default 0.05 0.16)")
     parser.add_argument("--json", action="store_true")
+
+
+def _names(told: str | None, files: Sequence[Path]) -> tuple[str, ...]:
+    """Return the names of the classes that --classes tells, or that the names of the files suggest."""
+    if told is None:
+        return CITYSCAPES if files[0].stem.endswith("_labelIds") else NAMES
+    return names_of(int(told)) if told.isdecimal() else tuple(c.name for c in own.read_classes(Path(told)))
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command `weights`."""
     files = label_files(args.labels)
-    classes = args.classes or (len(CITYSCAPES) if files[0].stem.endswith("_labelIds") else len(NAMES))
-    found = measure(files, classes)
+    names = _names(args.classes, files)
+    try:
+        found = measure(files, len(names))
+    except ValueError as fault:
+        raise ValueError(f"{fault}; --classes N or --classes FILE tells of other classes") from fault
     if args.json:
-        sys.stdout.write(json.dumps(as_tree(found, args.std), indent=1) + "\n")
+        sys.stdout.write(json.dumps(as_tree(found, names, args.std), indent=1) + "\n")
     else:
-        sys.stdout.write(as_text(found, args.std))
+        sys.stdout.write(as_text(found, names, args.std))

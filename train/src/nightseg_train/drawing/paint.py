@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import base64
-import colorsys
 import io
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
-from nightseg_train import classes, data
-from nightseg_train.classes import IGNORE
+from nightseg_train import data
+from nightseg_train.classes import IGNORE, Class
 from nightseg_train.metrics import Mask
 
 Colour = tuple[int, int, int]  # R, G, B
 BLACK: Colour = (0, 0, 0)  # what is not labelled
 
 
-def colours(names: Sequence[str]) -> tuple[Colour, ...]:
-    """Return a colour per class: the data set's own where they are known, else hues a golden angle apart."""
-    try:
-        return tuple(c.colour for c in classes.by_names(names))
-    except ValueError:
-        turned = [colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.65, 0.9) for i in range(len(names))]
-        return tuple((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in turned)
+def colours(classes: Sequence[Class]) -> tuple[Colour, ...]:
+    """Return the colour of each class, by id."""
+    return tuple(c.colour for c in classes)
 
 
 def fitted(size: tuple[int, int], width: int) -> tuple[int, int]:

@@ -52,7 +52,7 @@ def segment(name: str, classes: int) -> nn.Module:
         ValueError: there is no net of that name, or not for that number of classes.
     """
     if name == TEACHER and classes != len(NAMES):
-        raise ValueError(f"segment: {TEACHER} has the {len(NAMES)} classes of CamVid here, not {classes}")
+        raise ValueError(f"segment: {TEACHER} has the {len(NAMES)} classes of CamVid here, not {classes}; take {LITE}")
     if name in DANNET:
         return DANNET[name](classes)
     if name == TEACHER:
