@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   python -m nightseg_train time-nets
   python -m nightseg_train fit --config train/configs/dannet-synth.yaml
   python -m nightseg_train check --set camvid --root ../shared/data/camvid_dusk
+  python -m nightseg_train check --set folder --root data/mine
   python -m nightseg_train weights --labels ../shared/data/camvid_dusk/day_train/labels
   python -m nightseg_train submit --predictions masks --out dark-zurich.zip
 """

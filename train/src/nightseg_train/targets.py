@@ -252,7 +252,7 @@ def make(s: Targets, base: Path) -> dict[str, object]:
     origin = Origin()
     for one, *weights in zip(ensemble.origins, day.recipe.mix, night.recipe.mix, strict=True):
         origin |= one if any(weights) else Origin()
-    state = {"soft": soft, "pictures": pictures.digest(), "names": ensemble.names}
+    state: dict[str, object] = {"soft": soft, "pictures": pictures.digest(), "names": ensemble.names}
     checkpoint.save(base / s.out, state | {"chosen": chosen, "origin": asdict(origin)})
     return {"out": s.out} | chosen
 
