@@ -188,7 +188,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("own")
     s = folder(base)
     made.run(base, settings("source", s))
-    targets.make(Targets("targets.pt", s, (Member(run="runs/source"),), gammas=((1.0,),)), base)
+    targets.make(Targets("targets.pt", s, (Member(run="runs/source"),)), base)
     made.run(base, settings("selftrain", s))
     return base
 

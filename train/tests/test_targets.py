@@ -77,16 +77,17 @@ def test_the_place_says_where_a_class_is_seen_more_often_than_anywhere() -> None
 def test_night_norms_take_the_statistics_of_the_pictures() -> None:
     ensemble = Ensemble((), Path())
     ensemble.members = (Member(cityscapes="a"), Member(cityscapes="a", night_norms=True))
-    ensemble.nets = [ESPNetv2(1.0).eval(), ESPNetv2(1.0).eval()]
-    ensemble.nets[1].load_state_dict(ensemble.nets[0].state_dict())
+    plain, adapted = ESPNetv2(1.0).eval(), ESPNetv2(1.0).eval()
+    adapted.load_state_dict(plain.state_dict())
+    ensemble.nets = [plain, adapted]
     picture = data.resize(made.street(5), data.SIZE)
     before = ensemble.view(0, picture)
-    first = next(m for m in ensemble.nets[1].modules() if isinstance(m, torch.nn.BatchNorm2d))
+    first = next(m for m in adapted.modules() if isinstance(m, torch.nn.BatchNorm2d))
     seen: list[Tensor] = []
     handle = first.register_forward_pre_hook(lambda _, x: seen.append(x[0].float()))
     ensemble.adapt([picture] * 3)
     handle.remove()
-    assert len(seen) == 3 and not any(m.training for m in ensemble.nets[1].modules())
+    assert len(seen) == 3 and not any(m.training for m in adapted.modules())
     assert torch.allclose(first.running_mean, seen[0].mean((0, 2, 3)), atol=1e-3)  # type: ignore[arg-type]
     assert np.array_equal(ensemble.view(0, picture), before)
     assert np.abs(ensemble.view(1, picture) - before).max() > 1e-3

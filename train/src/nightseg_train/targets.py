@@ -101,8 +101,9 @@ class Recipe:
         """Return probabilities times place^exponent, so that they sum to 1 again; as they are without a place."""
         if place is None or self.place == 0:
             return p
-        p = p * place ** np.float32(self.place)
-        return p / p.sum(2, keepdims=True)
+        weighed: Probabilities = p * place ** np.float32(self.place)
+        weighed /= weighed.sum(2, keepdims=True)
+        return weighed
 
 
 def place(soft: Sequence[data.Picture]) -> Probabilities:
@@ -114,8 +115,8 @@ def place(soft: Sequence[data.Picture]) -> Probabilities:
     Args:
         soft: soft targets of day pictures of one camera, bytes h x w x classes.
     """
-    mean = np.mean([p.astype(np.float32) / 255 for p in soft], 0, dtype=np.float32)
-    layers = [cv2.GaussianBlur(np.ascontiguousarray(v), (0, 0), PLACE_BLUR) for v in np.moveaxis(mean, 2, 0)]
+    mean = np.stack([p.astype(np.float32) for p in soft]).mean(0) / np.float32(255)
+    layers = [cv2.GaussianBlur(mean[:, :, c].copy(), (0, 0), PLACE_BLUR) for c in range(mean.shape[2])]
     seen = np.stack(layers, 2)
     ratio: Probabilities = (seen + SELDOM) / (mean.mean((0, 1)) + SELDOM)
     return ratio
@@ -248,13 +249,13 @@ def make(s: Targets, base: Path) -> dict[str, object]:
     bar = tqdm(pictures.day, desc="day targets", mininterval=10)
     soft = {"day": [_bytes(ensemble.mixed(p, day.recipe.mix)) for p in bar]}
     soft["night"], night = _night(s, base, ensemble, pictures, soft["day"], day.recipe)
-    chosen = {"day": asdict(day), "night": asdict(night)}
+    chosen: dict[str, object] = {"day": asdict(day), "night": asdict(night)}
     origin = Origin()
     for one, *weights in zip(ensemble.origins, day.recipe.mix, night.recipe.mix, strict=True):
         origin |= one if any(weights) else Origin()
     state: dict[str, object] = {"soft": soft, "pictures": pictures.digest(), "names": ensemble.names}
     checkpoint.save(base / s.out, state | {"chosen": chosen, "origin": asdict(origin)})
-    return {"out": s.out} | chosen
+    return {"out": s.out, **chosen}
 
 
 def _labelled(parts: Sequence[Part], base: Path, names: tuple[str, ...]) -> list[data.Item]:
