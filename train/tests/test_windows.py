@@ -232,6 +232,26 @@ def test_rare_windows_hold_a_rare_class_from_the_batch_on_that_is_set(tmp_path: 
     assert holding(0) + holding(1) < 10
 
 
+def test_over_the_bridge_night_pictures_come_in_from_bright_to_dark(tmp_path: Path) -> None:
+    night = {f"n{i}": made.flat(20 * v) for i, v in enumerate((3, 1, 4, 2))}
+    wild = made.wild(tmp_path, "levels", night)
+    s = dataclasses.replace(made.town(tmp_path), night=(wild,), night_count=16, paste=0.0, bridge=12)
+
+    def told(picture: Picture) -> Picture:
+        return np.full(
+            (120, 160, 11), 255 * np.eye(11, dtype=np.uint8)[round(float(picture.mean()) / 20) % 11], np.uint8
+        )
+
+    made.teach(tmp_path, s, told)
+    reader = Reader(s, ALL, tmp_path, 1)
+
+    def levels(step: int) -> set[int]:
+        return set(reader(step).soft["night"].argmax(1).unique().tolist())
+
+    assert [levels(step) for step in (0, 3, 11)] == [{4}, {3, 4}, {1, 2, 3, 4}]
+    assert levels(5) == {2, 3, 4} and levels(30) == {1, 2, 3, 4}
+
+
 def test_pictures_that_are_held_out_never_appear(tmp_path: Path) -> None:
     red = made.flat(250, 10, 10)
     s = made.town(tmp_path)

@@ -6,6 +6,7 @@ Every picture of a batch is decided by the seed and its own number alone, so tha
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,8 @@ class Windows:
         rare_from: batch from which a share rare_windows of the labelled windows is put around a pixel of a class whose
             share of the labels is below rare_share.
         paste: share of the night pictures that get things of a labelled picture pasted in.
+        bridge: batches in which the dusk and night pictures come in from bright to dark, a quarter of them at first
+            (twilight as a bridge; Dai and Van Gool, arXiv 1810.02575).
         fourier: share of the labelled pictures that are not darkened but take the low frequencies of a night picture;
             fourier_beta: how many (see augment.fourier).
     """
@@ -70,6 +73,7 @@ class Windows:
     rare_share: float = 0.03
     rare_windows: float = 0.5
     paste: float = 0.5
+    bridge: int = 0
     fourier: float = 0.0
     fourier_beta: float = 0.01
 
@@ -154,6 +158,9 @@ class Reader:
         labels = [*self.labelled.labels, *(v for _, q in self.rendered for v in q.labels)]
         self.rare = [k for k, a in enumerate(pools.shares(labels, n)) if a < s.rare_share]
         self.day, self.night = self._taught(needs, base)
+        self.dark = np.argsort(
+            [-int(p[::8, ::8].mean(dtype=np.float64) * 256) for p in self.night.images], kind="stable"
+        )
 
     def _taught(self, needs: Needs, base: Path) -> tuple[Pool, Pool]:
         """Return the pictures without labels with their soft targets."""
@@ -213,6 +220,9 @@ class Reader:
     def _window(self, rng: np.random.Generator, pool: Pool, kind: int, step: int, at: int, light: Light) -> Cut:
         s = self.s
         index = pools.nth(len(pool), at, (self.seed, kind))
+        if kind == NIGHT and step < s.bridge:
+            come = math.ceil(len(pool) * (1 + 3 * step / s.bridge) / 4)
+            index = int(self.dark[rng.integers(come)])
         rare = pool.labels and step >= s.rare_from and rng.random() < s.rare_windows
         return pools.cut(pool, index, rng, s.crop, s.zoom, light, self.rare if rare else ())
 
