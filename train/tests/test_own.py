@@ -231,7 +231,7 @@ def test_members_must_give_the_same_classes(base: Path, monkeypatch: pytest.Monk
     with pytest.raises(ValueError, match=r"gives sky, .* those before it give road, .*: leave one out"):
         Ensemble((Member(run="runs/source"), Member(cityscapes="city.safetensors")), base)
     town = made.town(base)
-    choose = Targets("x.pt", town, (Member(run="runs/source"),), choose=town.labelled)
+    choose = Targets("x.pt", town, (Member(run="runs/source"),), choose_day=town.labelled)
     with pytest.raises(ValueError, match=r"targets\.choose: labels of sky, .* networks of road"):
         targets.make(choose, base)
 
