@@ -117,6 +117,19 @@ def test_the_network_from_cityscapes_sees_both_views_and_adds_up_classes() -> No
     assert rest == pytest.approx(4, rel=1e-4)  # car, truck, bus and train against person
 
 
+def test_night_norms_of_a_run_leave_what_has_one_value_a_channel(base: Path) -> None:
+    ensemble = Ensemble((Member(run="runs/small-s1", night_norms=True),), base)
+    (net,) = ensemble.nets
+    assert isinstance(net, runs.Finished)
+    norms = {k: m for k, m in net.method.modules()["segment"].named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
+    before = {k: m.running_mean.clone() for k, m in norms.items() if m.running_mean is not None}
+    ensemble.adapt([made.street(1), made.street(2)])
+    kept = {k for k, m in norms.items() if m.running_mean is not None and torch.equal(m.running_mean, before[k])}
+    assert "context.scales.4.1" in kept  # of the mean over the picture; of so small a one, other scales, too
+    assert all(k.startswith("context.scales.") for k in kept)
+    assert not any(m.training for m in norms.values())
+
+
 def labelled(base: Path) -> tuple[Part, ...]:
     label = made.blocks([[CAR, PERSON]])
     return (made.labelled(base, "train/dev", [(made.flat(64), label), (made.flat(16), label)]),)

@@ -154,13 +154,14 @@ class Ensemble:
         shown = pictures[:: -(-len(pictures) // ADAPT_ON)]
         for at, m in enumerate(self.members):
             norms = _norms(self.nets[at]) if m.night_norms else []
+            hooks = [norm.register_forward_pre_hook(_learn_where_it_can) for norm in norms]
             for norm in norms:
-                norm.reset_running_stats()
                 norm.momentum = None  # the mean over all forward passes
-                norm.train()
+                norm.num_batches_tracked.zero_()  # type: ignore[union-attr]  # the first one replaces what was there
             for picture in shown if norms else ():
                 self.view(at, picture)
-            for norm in norms:
+            for norm, hook in zip(norms, hooks, strict=True):
+                hook.remove()
                 norm.eval()
 
     def view(self, at: int, picture: data.Picture) -> Probabilities:
@@ -177,6 +178,11 @@ class Ensemble:
             if weight > 0:
                 total += np.float32(weight) * self.view(at, picture)
         return total / np.float32(sum(mix))
+
+
+def _learn_where_it_can(norm: nn.Module, x: tuple[Tensor]) -> None:
+    """Let a batch norm take statistics, unless each channel has one value alone (the mean of a whole picture)."""
+    norm.train(x[0].numel() > x[0].shape[1])
 
 
 def _norms(net: runs.Finished | ESPNetv2) -> list[nn.BatchNorm2d]:
