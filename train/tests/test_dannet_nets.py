@@ -192,6 +192,19 @@ def test_pyramid_head_neither_activates_nor_reorders() -> None:
     assert float(expected.min()) < 0
 
 
+def test_pyramid_head_in_bf16_is_that_in_float() -> None:
+    torch.manual_seed(0)
+    head = random_norms(pspnet.PyramidPooling(24, 16)).eval()
+    x, weights = torch.randn(2, 24, 9, 11).relu(), list(head.parameters())
+    with torch.autocast("cpu", torch.bfloat16):
+        y = head(x)
+    pull = torch.randn(y.shape)
+    wanted = (head(x).detach(), *torch.autograd.grad(head(x), weights, pull))
+    found = (y.detach(), *torch.autograd.grad(y.float(), weights, pull))
+    for a, b in zip(found, wanted, strict=True):
+        assert a.shape == b.shape and float((a - b).norm() / b.norm()) < 2e-2
+
+
 def test_pools_and_units_of_refinenet_follow_their_formula() -> None:
     pool, units = refinenet.ChainedPooling(3), refinenet.ResidualUnits(3, 1)
     x = torch.randn(1, 3, 8, 9)
@@ -338,6 +351,14 @@ def test_resize_matrix_is_the_aligned_resize(n: int, m: int) -> None:
     x = torch.randn(1, 2, n)
     expected = F.interpolate(x, m, mode="linear", align_corners=True)
     torch.testing.assert_close(x @ resize.resize_matrix(n, m).T, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_tap_matrix_is_a_filter_of_the_aligned_resize() -> None:
+    x, taps = torch.randn(1, 1, 6), torch.tensor([0.5, -2.0, 3.0])
+    wide = F.interpolate(x, 17, mode="linear", align_corners=True)
+    products = (taps[:, None] * x[0, 0]).flatten()
+    expected = F.conv1d(wide, taps.view(1, 1, 3), padding=1)[0, 0]
+    torch.testing.assert_close(resize.tap_matrix(6, 17) @ products, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")

@@ -37,6 +37,21 @@ def test_total_variation_of_a_unit_ramp_is_two() -> None:
     assert float(losses.total_variation(ramp.expand(2, 3, 30, 40))) == pytest.approx(6)
 
 
+def test_ssim_has_means_of_3_x_3_pixels() -> None:
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, 20, 24, generator=g)
+    for a in (0.3 * torch.randn(x.shape, generator=g) + x, x + 0.5, 2 * x):
+        a.requires_grad_()
+        (p, q), pool = (F.pad(v, (1, 1, 1, 1), mode="reflect") for v in (a, x)), torch.nn.AvgPool2d(3, 1)
+        m, n = pool(p), pool(q)
+        spread = pool(p**2) - m**2 + pool(q**2) - n**2
+        ssim = (2 * m * n + 1e-4) * (2 * (pool(p * q) - m * n) + 9e-4) / ((m**2 + n**2 + 1e-4) * (spread + 9e-4))
+        wanted, found = ((1 - ssim) / 2).clamp(0, 1).mean(), losses.ssim_loss(a, x)
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=0)
+        one, other = (torch.autograd.grad(v, a)[0] for v in (wanted, found))
+        assert float((one - other).norm() / one.norm()) < 1e-5
+
+
 def test_ssim_of_a_picture_with_itself_is_nought() -> None:
     x = torch.randn(2, 3, 32, 48, generator=torch.Generator().manual_seed(1))
     assert float(losses.ssim_loss(x, x)) == pytest.approx(0, abs=1e-6)

@@ -47,11 +47,10 @@ def pseudo_label_official(day_logits: Tensor, night_logits: Tensor, weight: Tens
     if day_logits.shape != night_logits.shape:
         raise ValueError(f"static: day logits are {tuple(day_logits.shape)}, night {tuple(night_logits.shape)}")
     _check(day_logits, weight, static)
-    ids = list(static)
-    day = day_logits[:, ids]
-    share = torch.where(day > SURE_LOGIT, DAY_SHARE[1], DAY_SHARE[0]).to(day.dtype)
-    mix = night_logits.clone()
-    mix[:, ids] = share * day + (1 - share) * night_logits[:, ids]
+    at = _channels(static)
+    day, mix = day_logits[:, at], night_logits.clone()
+    share = torch.full_like(day, DAY_SHARE[0]).masked_fill_(day > SURE_LOGIT, DAY_SHARE[1])
+    mix[:, at] = share * day + (1 - share) * night_logits[:, at]
     return _labels(mix, weight, static)
 
 
@@ -97,12 +96,16 @@ def static_loss(
         return night_logits.sum() * 0
     ids = list(static)
     held = torch.promote_types(night_logits.dtype, torch.float32)  # half precision would lose 1 - eps
-    right = _one_hot(label, ids, c).to(held)
+    place, w = _places(label, ids, c), weight[ids].to(held)
+    prob = night_logits[:, _channels(static)].to(held).contiguous().softmax(1)  # channels last it would be slow
     if neighbourhood:
-        right = F.max_pool2d(right, 3, stride=1, padding=1)
-    right = right[:, :-1]  # void neighbours have no say
-    prob = night_logits[:, ids].to(held).softmax(1)
-    p = (weight[ids].to(held).view(1, -1, 1, 1) * prob * right).max(1).values[valid].clamp(eps, 1 - eps)
+        right = F.one_hot(place, len(ids) + 1).permute(0, 3, 1, 2).to(held)
+        right = F.max_pool2d(right, 3, stride=1, padding=1)[:, :-1]  # void neighbours have no say
+        best = (w.view(1, -1, 1, 1) * prob * right).max(1).values
+    else:
+        own = place.clamp_max(len(ids) - 1)
+        best = w[own] * prob.gather(1, own[:, None])[:, 0]
+    p = best[valid].clamp(eps, 1 - eps)
     return (-((1 - p) ** gamma) * p.log()).sum() / pixels
 
 
@@ -123,8 +126,14 @@ def _labels(values: Tensor, weight: Tensor, static: Sequence[int]) -> Tensor:
     return kept[best]
 
 
-def _one_hot(label: Tensor, ids: list[int], classes: int) -> Tensor:
-    """Return N x (S+1) x H x W: a channel per static class, and one for void, so that 255 has where to go.
+def _channels(static: Sequence[int]) -> slice | list[int]:
+    """Return what picks the static channels: a slice where it can, as picking by a list copies slowly."""
+    first, count = static[0], len(static)
+    return slice(first, first + count) if tuple(static) == tuple(range(first, first + count)) else list(static)
+
+
+def _places(label: Tensor, ids: list[int], classes: int) -> Tensor:
+    """Return which of ids each label is, N x H x W; that of 255 is len(ids).
 
     Raises:
         ValueError: a label is neither in ids nor 255.
@@ -137,4 +146,4 @@ def _one_hot(label: Tensor, ids: list[int], classes: int) -> Tensor:
     at = place[label.long()]
     if int(at.max()) == unknown:
         raise ValueError(f"static: label {int(label[at == unknown][0])} is neither static nor {IGNORE}")
-    return F.one_hot(at, len(ids) + 1).permute(0, 3, 1, 2)
+    return at

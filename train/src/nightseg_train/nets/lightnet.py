@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from nightseg_train.nets.fastconv import Conv2d, Mirror, ToFew
+
 WIDTH = 64
 BLOCKS = 3
 STRIDE = 4
@@ -23,9 +25,9 @@ class Residual(nn.Module):
         """Make the layers."""
         super().__init__()
         self.conv_block = nn.Sequential(
-            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=False), nn.BatchNorm2d(channels),
+            Mirror(1), Conv2d(channels, channels, 3, bias=False), nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
-            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=False), nn.BatchNorm2d(channels),
+            Mirror(1), Conv2d(channels, channels, 3, bias=False), nn.BatchNorm2d(channels),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,15 +48,15 @@ class LightNet(nn.Module):
         super().__init__()
         a, b, c = WIDTH, 2 * WIDTH, 4 * WIDTH
         self.model = nn.Sequential(
-            nn.ReflectionPad2d(3),
+            Mirror(3),
             *_normed(nn.Conv2d(3, a, 7, bias=False), a),
             *_normed(nn.Conv2d(a, b, 3, 2, 1, bias=False), b),
             *_normed(nn.Conv2d(b, c, 3, 2, 1, bias=False), c),
             *(Residual(c) for _ in range(BLOCKS)),
             *_normed(nn.ConvTranspose2d(c, b, 3, 2, 1, 1, bias=False), b),
             *_normed(nn.ConvTranspose2d(b, a, 3, 2, 1, 1, bias=False), a),
-            nn.ReflectionPad2d(3),
-            nn.Conv2d(a, 3, 7),
+            Mirror(3),
+            ToFew(a, 3, 7),
             nn.Tanh(),
         )
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nightseg_train.nets.resize import AdaptivePool, resize
+from nightseg_train.nets import fastconv
+from nightseg_train.nets.resize import AdaptivePool, resize, tap_matrix
 from nightseg_train.nets.trunk import BLOCKS, conv3, stage
 
 SIZES = (1, 2, 3, 6)
@@ -32,13 +33,33 @@ class PyramidPooling(nn.Module):
         )
         merge = conv3(c_in + len(SIZES) * width, width)
         self.bottleneck = nn.Sequential(merge, nn.BatchNorm2d(width), nn.Dropout2d(0.1))
+        self.widths = [width] * len(SIZES) + [c_in]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the merged map at the size of x."""
+        if fastconv.mixed(x):
+            merged: Tensor = self.bottleneck[1:](self._merge(x))
+            return merged
         size = (x.shape[2], x.shape[3])
         pooled = [resize(stage(x), size) for stage in self.stages]
         y: Tensor = self.bottleneck(torch.cat([*pooled, x], 1))
         return y
+
+    def _merge(self, x: Tensor) -> Tensor:
+        """Return the merging convolution of the grids and x, with the taps' products made on the grids as they are.
+
+        Filter and resize are both linear. On the resized grids the products would be half of all of the layer's.
+        """
+        *kernels, own = self.bottleneck[0].weight.split(self.widths, 1)
+        y = fastconv.conv2d(x.bfloat16(), own, pad=1)
+        grids = [stage(x).float() for stage in self.stages]
+        with torch.autocast(x.device.type, enabled=False):
+            for grid, kernel in zip(grids, kernels, strict=True):
+                n, _, size, _ = grid.shape
+                taps = torch.einsum("ocyx,ncij->noyixj", kernel, grid).reshape(n, -1, 3 * size, 3 * size)
+                rows, columns = tap_matrix(size, x.shape[2]), tap_matrix(size, x.shape[3])
+                y = y + torch.matmul(torch.matmul(rows, taps), columns.T)
+        return y.to(x.dtype, memory_format=torch.channels_last)
 
 
 class PSPNet(nn.Module):
@@ -62,7 +83,7 @@ class PSPNet(nn.Module):
             conv3(1024, WIDTH, bias=True), nn.BatchNorm2d(WIDTH), nn.Dropout2d(0.1), nn.Conv2d(WIDTH, classes, 1)
         )
 
-    def _middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Tensor:
         """Return the map of layer3, N x 1024 x h x w."""
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(self.bn2(self.conv2(x)))
@@ -72,12 +93,12 @@ class PSPNet(nn.Module):
 
     def both(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the logits and the auxiliary logits of layer3, both N x classes x h x w."""
-        middle = self._middle(x)
+        middle = self.middle(x)
         # First, as in the authors' code, so that the same seed drops the same channels.
         aux = self.dsn(middle)
         return self.head(self.layer4(middle)), aux
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits; the auxiliary head does not run."""
-        logits: Tensor = self.head(self.layer4(self._middle(x)))
+        logits: Tensor = self.head(self.layer4(self.middle(x)))
         return logits

@@ -49,6 +49,15 @@ def resize_matrix(n: int, m: int) -> Tensor:
     return torch.tensor(weights)
 
 
+def tap_matrix(n: int, m: int) -> Tensor:
+    """Return the m x 3n matrix from n values, once per tap, to a filter of three taps on their resize to m values.
+
+    Zeros are around the resize, as a convolution pads it. Column t n + i is what value i has in tap t's products.
+    """
+    padded = F.pad(resize_matrix(n, m), (0, 0, 1, 1))
+    return torch.cat([padded[t : t + m] for t in range(3)], 1)
+
+
 class AdaptivePool(nn.Module):
     """An adaptive average pool to size x size means, as a layer."""
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from nightseg_train.nets import fastconv
+
 BLOCKS = (3, 4, 23, 3)
 EXPANSION = 4  # channels of a block's output per plane
 
 
 def conv3(c_in: int, c_out: int, stride: int = 1, dilation: int = 1, bias: bool = False) -> nn.Conv2d:
     """Return a 3x3 convolution that keeps the size at stride 1."""
-    return nn.Conv2d(c_in, c_out, 3, stride, dilation, dilation, bias=bias)
+    return fastconv.Conv2d(c_in, c_out, 3, stride, dilation, dilation, bias=bias)
 
 
 class Bottleneck(nn.Module):
