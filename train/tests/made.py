@@ -160,7 +160,7 @@ def long(s: fit.Fit, name: str) -> fit.Fit:
 def losses_of(folder: Path) -> list[dict[str, str]]:
     """Return the rows of a run's log without the time that they took."""
     with (folder / "log.csv").open(newline="", encoding="utf-8") as file:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+        return [{k: v for k, v in row.items() if k not in ("seconds", "wait")} for row in csv.DictReader(file)]
 
 
 def same_snapshot(a: Path, b: Path) -> bool:

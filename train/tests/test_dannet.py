@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import socket
 from collections.abc import Mapping
@@ -126,6 +127,21 @@ def test_a_run_goes_on_to_the_same_losses_and_keeps_snapshots(tmp_path: Path) ->
     assert loop.fit(make(), batch, scores, LOOP, tmp_path / "c", 1) == tmp_path / "c/best.pt"
     assert {p.name for p in (tmp_path / "c").iterdir()} >= {"best.pt", "last.pt", "resume.pt", "log.csv"}
     assert (tmp_path / "c/log.csv").read_text().count("\n") == 5
+
+
+def test_the_time_that_a_run_waits_for_data_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("nightseg_train.loop.time.monotonic", lambda: now[0])
+
+    def slow(step: int) -> Batch:
+        now[0] += 2
+        return batch(step)
+
+    loop.fit(make(), slow, scores, LOOP, tmp_path, 1)
+    rows = [line.split(",") for line in (tmp_path / "log.csv").read_text().splitlines()]
+    assert [row[rows[0].index("wait")] for row in rows[1:]] == ["2", "4", "6", "8"]
+    assert json.loads((tmp_path / "done.json").read_text())["wait"] == 8
+    assert loop.Run(make(), LOOP, tmp_path, 1).waited == 8
 
 
 def test_other_settings_do_not_go_on(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ It owns seeds, precision, back-propagation, schedule, averages, checkpoints, val
                        own figure
     bad.pt             the batch at which a loss was not finite; the run ends there
     done.json          the run has ended: steps, pictures seen, seconds, scores of the best snapshot, and the same
+
+Of the seconds in log.csv and done.json, `wait` were spent until the next batch was there.
 """
 
 from __future__ import annotations
@@ -70,6 +72,11 @@ def factor(step: int, progress: float, s: Loop) -> float:
     return warm * float(max(1 - progress, 0.0) ** s.power)
 
 
+def seed_of(seed: int, step: int) -> int:
+    """Return what a step's dropout and the like draw from in this process."""
+    return seed * 1_000_003 + step * 1009 + parallel.world()[0]
+
+
 class Run:
     """One training: the method, its optimisers and averages, and where it stands."""
 
@@ -86,6 +93,7 @@ class Run:
         self.method, self.s, self.folder, self.seed, self.about = method, s, folder, seed, about or {}
         self.device = torch.device(s.device)
         self.step, self.seconds, self.best, self.images = 0, 0.0, float("-inf"), 0
+        self.waited = 0.0  # seconds until batches were there
         self.optimisers = dict(method.optimisers())
         self.rates = {k: [float(g["lr"]) for g in o.param_groups] for k, o in self.optimisers.items()}
         for module in method.modules().values():
@@ -104,6 +112,7 @@ class Run:
             optimiser.load_state_dict(_part(state, "optimisers", name))
         self.step, self.seconds = int(cast(int, state["step"])), float(cast(float, state["seconds"]))
         self.best, self.images = float(cast(float, state["best"])), int(cast(int, state["images"]))
+        self.waited = float(cast(float, state.get("waited", 0.0)))
 
     def save(self) -> None:
         """Write everything to go on from; the first process does."""
@@ -113,6 +122,7 @@ class Run:
                 "averages": {k: a.state() for k, a in self.averages.items()},
                 "optimisers": {k: o.state_dict() for k, o in self.optimisers.items()},
                 "step": self.step, "seconds": self.seconds, "best": self.best, "images": self.images,
+                "waited": self.waited,
             }  # fmt: skip
             checkpoint.save(self.folder / "resume.pt", state)
 
@@ -124,14 +134,16 @@ class Run:
         Raises:
             NotFiniteError: a term of the loss is not finite.
         """
-        torch.manual_seed(self.seed * 1_000_003 + self.step * 1009 + parallel.world()[0])
+        torch.manual_seed(seed_of(self.seed, self.step))
         for name, optimiser in self.optimisers.items():
             for group, rate in zip(optimiser.param_groups, self.rates[name], strict=True):
                 group["lr"] = rate * scale
             optimiser.zero_grad(set_to_none=True)
         terms: dict[str, float] = {}
         for i in range(self.s.accumulate):
+            asked = time.monotonic()
             batch = batches(self.step * self.s.accumulate + i).to(self.device)
+            self.waited += time.monotonic() - asked
             self.images += parallel.world()[1] * sum(x.shape[0] for x in batch.x.values())
             for name, value in self._backward(batch).items():
                 terms[name] = terms.get(name, 0.0) + value / self.s.accumulate
@@ -141,29 +153,30 @@ class Run:
             if self.s.clip > 0:
                 nn.utils.clip_grad_norm_(parameters, self.s.clip)
             optimiser.step()
+        modules = self.method.modules()
         for name, average in self.averages.items():
-            average.update(self.method.modules()[name])
+            average.update(modules[name])
         self.method.after(self.step)
         self.step += 1
         return terms
 
     def _backward(self, batch: Batch) -> dict[str, float]:
         terms: dict[str, float] = {}
-        parts = self.method.losses(batch)
-        while True:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.s.precision == "bf16"):
-                part = next(parts, None)
-            if part is None:
-                return terms
-            total = torch.stack([v.float() for v in part.values()]).sum()
-            terms |= {k: float(v.detach()) for k, v in part.items()}
-            if not bool(torch.isfinite(total.detach())):
-                checkpoint.save(self.folder / "bad.pt", {"batch": batch, "terms": terms, "step": self.step})
-                bad = ", ".join(f"{k} {v:.3g}" for k, v in terms.items())
-                raise NotFiniteError(
-                    f"fit: the loss of step {self.step} is not finite ({bad}); see {self.folder}/bad.pt"
-                )
-            (total / self.s.accumulate).backward()  # type: ignore[no-untyped-call]
+        # One context for all parts, so that weights are cast once.
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.s.precision == "bf16"):
+            for part in self.method.losses(batch):
+                total = torch.stack([v.float() for v in part.values()]).sum()
+                terms |= {k: float(v.detach()) for k, v in part.items()}
+                self._refuse_other_than_finite(total, terms, batch)
+                with torch.autocast(self.device.type, enabled=False):
+                    (total / self.s.accumulate).backward()  # type: ignore[no-untyped-call]
+        return terms
+
+    def _refuse_other_than_finite(self, total: torch.Tensor, terms: Mapping[str, float], batch: Batch) -> None:
+        if not bool(torch.isfinite(total.detach())):
+            checkpoint.save(self.folder / "bad.pt", {"batch": batch, "terms": terms, "step": self.step})
+            bad = ", ".join(f"{k} {v:.3g}" for k, v in terms.items())
+            raise NotFiniteError(f"fit: the loss of step {self.step} is not finite ({bad}); see {self.folder}/bad.pt")
 
 
 def _part(state: Mapping[str, object], section: str, name: str) -> dict[str, object]:
@@ -240,7 +253,7 @@ def fit(
         if run.step % s.score_every == 0 or progress >= 1:
             values |= snapshot(run, validate)
         if rows and board and (run.step % s.log_every == 0 or CHOOSE in values):
-            rows.row({"step": run.step, "seconds": run.seconds, "scale": scale} | values)
+            rows.row({"step": run.step, "seconds": run.seconds, "wait": run.waited, "scale": scale} | values)
             for name, value in values.items():
                 board.add_scalar(name, value, run.step)
         if time.monotonic() - saved > 60 * s.save_minutes or progress >= 1:
@@ -257,7 +270,8 @@ def fit(
 def _done(folder: Path, run: Run) -> None:
     best = checkpoint.load(folder / "best.pt") or {}
     found = {k: best.get(k) for k in ("step", "scores")}
-    done = {"steps": run.step, "images": run.images, "seconds": round(run.seconds, 1), "best": found, **run.about}
+    spent = {"seconds": round(run.seconds, 1), "wait": round(run.waited, 1)}
+    done = {"steps": run.step, "images": run.images, **spent, "best": found, **run.about}
     (folder / "done.json").write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
 
 

@@ -36,7 +36,7 @@ from nightseg_train.runs import Finished
 log = logging.getLogger(__name__)
 WIDTH = 400  # of a picture in the page, pixels
 TO_TEST_ON = re.compile(r"(^|[_/])test([_/]|$)|_proxy$|_coarse$")  # names of parts that no report may look at
-NOT_LOSSES = ("step", "seconds", "scale")
+NOT_LOSSES = ("step", "seconds", "wait", "scale")
 QUARTERS = ("darkest quarter", "second", "third", "brightest quarter")
 
 
