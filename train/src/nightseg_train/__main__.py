@@ -10,7 +10,7 @@ from types import ModuleType
 
 import torch
 
-from nightseg_train import compare, evaluate, export, fit, queue, report, submit, targets, timing
+from nightseg_train import compare, evaluate, export, fit, queue, report, step_speed, submit, targets, timing
 from nightseg_train.data import check, shares
 
 EXAMPLES = """examples:
@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[ModuleType, str]] = {
     "export": (export, "write the bundle of a run, or of released weights"),
     "eval": (evaluate, "score a bundle, a run or the untouched ESPNetv2 on a labelled set"),
     "time-nets": (timing, "time the candidate networks in float and int8, interleaved"),
+    "time-step": (step_speed, "time a training step of DANNet against a plain one in float, and the edge pair's"),
     "check": (check, "check a data set: missing, broken or wrongly labelled files"),
     "weights": (shares, "class shares and class weights of a folder of labels"),
     "submit": (submit, "pack predictions for the Dark Zurich test server"),

@@ -80,15 +80,24 @@ def busy_cores(seconds: float = 1.0) -> float:
     return (ticks() - before) / os.sysconf("SC_CLK_TCK") / seconds
 
 
-def measure(provider: str, threads: int, rounds: int) -> list[Row]:
-    """Time all candidates, one run of each in turn, so that a slow moment falls on all.
+def refuse_if_busy(command: str) -> None:
+    """Do nothing on a quiet machine.
 
     Raises:
         ValueError: the machine is busy with something else.
     """
     cores = busy_cores()
     if cores > BUSY:
-        raise ValueError(f"time-nets: other programs keep {cores:.2f} cores busy; times taken now would mean nothing")
+        raise ValueError(f"{command}: other programs keep {cores:.2f} cores busy; times taken now would mean nothing")
+
+
+def measure(provider: str, threads: int, rounds: int) -> list[Row]:
+    """Time all candidates, one run of each in turn, so that a slow moment falls on all.
+
+    Raises:
+        ValueError: the machine is busy with something else.
+    """
+    refuse_if_busy("time-nets")
     torch.manual_seed(0)
     nets = candidates()
     opened: dict[tuple[str, str], tuple[ort.InferenceSession, dict[str, graphs.Values], list[float]]] = {}

@@ -96,15 +96,15 @@ def static_loss(
         return night_logits.sum() * 0
     ids = list(static)
     held = torch.promote_types(night_logits.dtype, torch.float32)  # half precision would lose 1 - eps
-    place, w = _places(label, ids, c), weight[ids].to(held)
+    place, kept = _places(label, ids, c), weight[ids].to(held)
     prob = night_logits[:, _channels(static)].to(held).contiguous().softmax(1)  # channels last it would be slow
     if neighbourhood:
         right = F.one_hot(place, len(ids) + 1).permute(0, 3, 1, 2).to(held)
         right = F.max_pool2d(right, 3, stride=1, padding=1)[:, :-1]  # void neighbours have no say
-        best = (w.view(1, -1, 1, 1) * prob * right).max(1).values
+        best = (kept.view(1, -1, 1, 1) * prob * right).max(1).values
     else:
         own = place.clamp_max(len(ids) - 1)
-        best = w[own] * prob.gather(1, own[:, None])[:, 0]
+        best = kept[own] * prob.gather(1, own[:, None])[:, 0]
     p = best[valid].clamp(eps, 1 - eps)
     return (-((1 - p) ** gamma) * p.log()).sum() / pixels
 

@@ -50,7 +50,8 @@ class PyramidPooling(nn.Module):
 
         Filter and resize are both linear. On the resized grids the products would be half of all of the layer's.
         """
-        *kernels, own = self.bottleneck[0].weight.split(self.widths, 1)
+        weight: Tensor = self.bottleneck[0].weight
+        *kernels, own = weight.split_with_sizes(self.widths, 1)
         y = fastconv.conv2d(x.bfloat16(), own, pad=1)
         grids = [stage(x).float() for stage in self.stages]
         with torch.autocast(x.device.type, enabled=False):
