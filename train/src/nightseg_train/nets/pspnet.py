@@ -8,6 +8,8 @@ resizes them with aligned corners. 525 GMAC at 540 x 960.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -50,7 +52,7 @@ class PyramidPooling(nn.Module):
 
         Filter and resize are both linear. On the resized grids the products would be half of all of the layer's.
         """
-        weight: Tensor = self.bottleneck[0].weight
+        weight = cast(nn.Conv2d, self.bottleneck[0]).weight
         *kernels, own = weight.split_with_sizes(self.widths, 1)
         y = fastconv.conv2d(x.bfloat16(), own, pad=1)
         grids = [stage(x).float() for stage in self.stages]
