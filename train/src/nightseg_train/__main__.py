@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   python -m nightseg_train export --config train/configs/street-11/export.yaml --quick
   python -m nightseg_train eval --bundle model/bundles/street-11 --set day_val
   python -m nightseg_train time-nets
+  python -m nightseg_train time-step
   python -m nightseg_train fit --config train/configs/dannet-synth.yaml
   python -m nightseg_train check --set camvid --root ../shared/data/camvid_dusk
   python -m nightseg_train check --set folder --root data/mine

@@ -68,8 +68,8 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, pad: int = 0, 
 
     Args:
         x: N x C x H x W.
-        weight: K x C x k x k of the same type as x; k is 3, or 4 without dilation.
-        bias: K values.
+        weight: K x C x k x k, float or of the type of x; k is 3, or 4 without dilation.
+        bias: K values of the type of x.
         pad: zeros around x, in pixels.
         dilation: distance of the taps in pixels.
     """
