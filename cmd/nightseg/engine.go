@@ -42,7 +42,8 @@ type modelFlags struct {
 }
 
 func (f *modelFlags) add(fs *pflag.FlagSet) {
-	fs.StringVar(&f.bundle, "bundle", "", "folder or .tar.zst of the networks, or the name of one that ships: "+checkoutBundle+" (default in a checkout) or "+packageBundle+" (default of the package)")
+	fs.StringVar(&f.bundle, "bundle", "", "folder or .tar.zst of the networks, or the name of one that ships: "+
+		checkoutBundle+" (default in a checkout) or "+packageBundle+" (default of the package)")
 	fs.StringVar(&f.engine, "engine", engineORT, "library that runs the networks: onnxruntime or tensorflow")
 	fs.StringVar(&f.Provider, "provider", model.Auto, "hardware: auto, tensorrt, cuda, openvino or cpu")
 	fs.StringVar(&f.Precision, "precision", model.Auto, "networks: auto, int8 or fp32")
