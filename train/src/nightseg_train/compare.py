@@ -172,13 +172,14 @@ def folders(t: Table, row: Row, base: Path) -> list[Path]:
 
 
 def spent(t: Table, row: Row, base: Path) -> Spent:
-    """Return what the first finished seed of a row took.
+    """Return what that finished seed of a row took which took least: something else may have been at work meanwhile.
 
     Raises:
         FileNotFoundError, ValueError: its end does not tell its origin, and its settings are not there or not read.
     """
-    folder = next(f for f in folders(t, row, base) if (f / "done.json").is_file())
-    done = json.loads((folder / "done.json").read_text(encoding="utf-8"))
+    ends = [f / "done.json" for f in folders(t, row, base)]
+    told_of = {f.parent: json.loads(f.read_text(encoding="utf-8")) for f in ends if f.is_file()}
+    folder, done = min(told_of.items(), key=lambda kv: float(kv[1].get("seconds", 0)))
     told = done.get("origin")
     origin = Origin(**{k: tuple(v) for k, v in told.items()}) if told else fit.origin(fit.read_settings(folder), base)
     return Spent(int(done.get("images", 0)), float(done.get("seconds", 0)) / 60, origin)
