@@ -5,6 +5,7 @@ Classes of a user's own come from a file beside their pictures: see data/own.py.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 IGNORE = 255  # a label that no score and no loss counts
@@ -17,6 +18,11 @@ class Class:
     name: str
     colour: tuple[int, int, int]
     static: bool
+
+
+def names(classes: Iterable[Class]) -> tuple[str, ...]:
+    """Return the names of classes, in their order."""
+    return tuple(c.name for c in classes)
 
 
 CAMVID: tuple[Class, ...] = (
@@ -32,7 +38,7 @@ CAMVID: tuple[Class, ...] = (
     Class("pedestrian", (64, 64, 0), False),
     Class("bicyclist", (0, 128, 192), False),
 )
-NAMES: tuple[str, ...] = tuple(c.name for c in CAMVID)
+NAMES: tuple[str, ...] = names(CAMVID)
 
 # By train id, with the colours of the data set's own scripts; DANNet takes road to sky for what cannot move.
 CITYSCAPES: tuple[Class, ...] = (

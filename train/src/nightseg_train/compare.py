@@ -180,8 +180,7 @@ def spent(t: Table, row: Row, base: Path) -> Spent:
     ends = [f / "done.json" for f in folders(t, row, base)]
     told_of = {f.parent: json.loads(f.read_text(encoding="utf-8")) for f in ends if f.is_file()}
     folder, done = min(told_of.items(), key=lambda kv: float(kv[1].get("seconds", 0)))
-    told = done.get("origin")
-    origin = Origin(**{k: tuple(v) for k, v in told.items()}) if told else fit.origin(fit.read_settings(folder), base)
+    origin = Origin.of(done.get("origin")) or fit.origin(fit.read_settings(folder), base)
     return Spent(int(done.get("images", 0)), float(done.get("seconds", 0)) / 60, origin)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from nightseg_train import bundle, checkpoint, config, data, looks, metrics, runs, runtime, scoring, streams
+from nightseg_train import bundle, checkpoint, classes, config, data, looks, metrics, runs, runtime, scoring, streams
 from nightseg_train.classes import NAMES
 from nightseg_train.looks import Masks, Seen
 from nightseg_train.nets.espnetv2 import load_cityscapes
@@ -65,7 +65,7 @@ def of_bundle(folder: Path, precision: str, provider: str, threads: int, std: fl
         return scoring.decide(predict(data.read_image(image, d.size)), size, d.align_corners)
 
     how = f"{precision}/{'network' if relight else 'none'}/{std:g}"
-    return Subject(masks, tuple(c.name for c in d.classes), Seen(*bundle.identity(folder), how))
+    return Subject(masks, classes.names(d.classes), Seen(*bundle.identity(folder), how))
 
 
 def of_run(folder: Path, look: Look) -> Subject:
@@ -75,9 +75,7 @@ def of_run(folder: Path, look: Look) -> Subject:
         FileNotFoundError, ValueError: see runs.read.
     """
     run = runs.read(folder, config.ROOT)
-    how = f"fp32/{look.name() or 'as trained'}"
-    seen = Seen(f"run {folder.name}", checkpoint.sha256(folder / "best.pt"), how)
-    return Subject(lambda image, size: run.mask(image, size, look), run.names, seen)
+    return Subject(lambda image, size: run.mask(image, size, look), run.names, looks.seen_of(run, look))
 
 
 def of_espnet(weights: Path) -> Subject:
@@ -117,8 +115,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--std", type=float, default=0.0, help="bundle: spread of the class weights")
 
 
-def pictures(args: argparse.Namespace, names: tuple[str, ...]) -> tuple[list[data.Item], tuple[str, ...], str | None]:
-    """Return labelled pictures, the classes of their labels, and the name of the set to test on that they are of.
+def pictures(args: argparse.Namespace) -> tuple[list[data.Item], tuple[str, ...], str | None]:
+    """Return labelled pictures, the classes of their labels if known, and which set to test on they are of, or None.
 
     Raises:
         FileNotFoundError: a folder or a label is missing.
@@ -132,7 +130,7 @@ def pictures(args: argparse.Namespace, names: tuple[str, ...]) -> tuple[list[dat
     reserved = looks.reserved(args.images) or looks.reserved(args.labels)
     if reserved and not args.look:
         raise ValueError(f"eval: {reserved} is a set to test on, which is looked at once, at the end; --look does it")
-    return data.list_folder(args.images, args.labels), names, reserved
+    return data.list_folder(args.images, args.labels), (), reserved
 
 
 def subject(args: argparse.Namespace) -> Subject:
@@ -154,9 +152,9 @@ def subject(args: argparse.Namespace) -> Subject:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    pictures(args, ())  # what is not to be looked at is refused before anything is loaded
+    items, labels, reserved = pictures(args)  # first: what is not to be looked at is refused before anything is loaded
     s = subject(args)
-    items, labels, reserved = pictures(args, s.names)
+    labels = labels or s.names
     bar = tqdm(items, desc="looking", mininterval=10, disable=None)
     found = looks.confusions(s.masks, s.names, bar, labels)
     if reserved:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from nightseg_train import checkpoint, config, data, loop, origins, parallel, scoring, streams, windows
+from nightseg_train import checkpoint, classes, config, data, loop, origins, parallel, scoring, streams, windows
 from nightseg_train.classes import NAMES, Class
 from nightseg_train.data import shares
 from nightseg_train.loop import Loop
@@ -137,10 +137,8 @@ def _before(file: Path, base: Path) -> Origin:
 @cache
 def taught_by(targets: Path) -> Origin:
     """Return what the networks that made a file of soft targets rest on; older files do not tell."""
-    kept = (checkpoint.load(targets) or {}).get("origin")
-    if not isinstance(kept, dict):
-        return Origin(weights=(f"networks that {targets.name} does not name",))
-    return Origin(**kept)
+    kept = Origin.of((checkpoint.load(targets) or {}).get("origin"))
+    return kept or Origin(weights=(f"networks that {targets.name} does not name",))
 
 
 def static_ids(classes: Sequence[Class]) -> tuple[int, ...]:
@@ -172,7 +170,7 @@ class Labelled:
     @property
     def names(self) -> tuple[str, ...]:
         """Return the names of the classes."""
-        return tuple(c.name for c in self.classes)
+        return classes.names(self.classes)
 
 
 def labelled(items: Sequence[data.Item], lit: Sequence[data.Item], classes: tuple[Class, ...]) -> Labelled:

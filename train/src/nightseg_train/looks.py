@@ -116,20 +116,20 @@ def matrices(
         log: where a look at a set to test on becomes a line.
         allowed: names of the sets to test on that may be looked at now.
     """
-    file, snapshot = kept(run.folder, s, look), checkpoint.sha256(run.folder / "best.pt")
+    file, seen = kept(run.folder, s, look), seen_of(run, look)
     where = f"{s.set} {s.root} {s.part}"
     if file.is_file():
         held = np.load(file)
-        if str(held["snapshot"]) == snapshot and str(held["where"]) == where:
+        if str(held["snapshot"]) == seen.sha256 and str(held["where"]) == where:
             return list(held["matrices"])
     if s.test and s.name not in allowed:
         return None
     items, labels = s.items(base)
     found = score(run, items, labels, look)
     if s.test:
-        add(log, Seen(f"run {run.folder.name}", snapshot, f"fp32/{look.name() or 'as trained'}"), s.name, found)
+        add(log, seen, s.name, found)
     file.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(file, matrices=np.stack(found), snapshot=snapshot, where=where)
+    np.savez_compressed(file, matrices=np.stack(found), snapshot=seen.sha256, where=where)
     return found
 
 
@@ -140,6 +140,13 @@ class Seen:
     name: str
     sha256: str
     how: str
+
+
+def seen_of(run: Finished, look: Look) -> Seen:
+    """Return what the log says of a run."""
+    return Seen(
+        f"run {run.folder.name}", checkpoint.sha256(run.folder / "best.pt"), f"fp32/{look.name() or 'as trained'}"
+    )
 
 
 def add(file: Path, seen: Seen, name: str, found: Sequence[Matrix]) -> None:

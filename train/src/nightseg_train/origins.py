@@ -24,6 +24,11 @@ class Origin:
     labels: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, kept: object) -> Origin | None:
+        """Return the origin that plain values of a snapshot, of soft targets or of done.json tell, None if none."""
+        return cls(tuple(kept["labels"]), tuple(kept["weights"])) if isinstance(kept, dict) else None
+
     def __or__(self, other: Origin) -> Origin:
         """Return what both rest on together."""
         return Origin(_once(self.labels, other.labels), _once(self.weights, other.weights))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nightseg_train import checkpoint, data, fit, scoring
+from nightseg_train import checkpoint, classes, data, fit, scoring
 from nightseg_train.classes import Class
 from nightseg_train.fit import Fit, Labelled
 from nightseg_train.method import Learner, View
@@ -85,7 +85,7 @@ class Finished:
     @property
     def names(self) -> tuple[str, ...]:
         """Return the names of the classes."""
-        return tuple(c.name for c in self.classes)
+        return classes.names(self.classes)
 
     def predict(self, picture: data.Picture, look: Look = AS_IS) -> Tensor:
         """Return the logits of RGB bytes H x W x 3, 1 x classes x h x w."""
@@ -122,8 +122,7 @@ def read(folder: Path, base: Path, snapshot: str = "best.pt") -> Finished:
         module.eval()
     scores = {str(k): float(v) for k, v in dict(state["scores"]).items()}  # type: ignore[call-overload]
     step, seconds = int(state["step"]), float(state["seconds"])  # type: ignore[call-overload, arg-type]
-    told = state.get("origin")
-    origin = Origin(**told) if isinstance(told, dict) else fit.origin(s, base)
+    origin = Origin.of(state.get("origin")) or fit.origin(s, base)
     return Finished(folder, s, method, seen.classes, seen.shares, step, seconds, scores, origin)
 
 

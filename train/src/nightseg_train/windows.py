@@ -158,9 +158,8 @@ class Reader:
         labels = [*self.labelled.labels, *(v for _, q in self.rendered for v in q.labels)]
         self.rare = [k for k, a in enumerate(pools.shares(labels, n)) if a < s.rare_share]
         self.day, self.night = self._taught(needs, base)
-        self.dark = np.argsort(
-            [-int(p[::8, ::8].mean(dtype=np.float64) * 256) for p in self.night.images], kind="stable"
-        )
+        shown = self.night.images if s.bridge else []
+        self.from_bright = sorted(range(len(shown)), key=lambda i: -float(shown[i][::8, ::8].mean()))
 
     def _taught(self, needs: Needs, base: Path) -> tuple[Pool, Pool]:
         """Return the pictures without labels with their soft targets."""
@@ -222,7 +221,7 @@ class Reader:
         index = pools.nth(len(pool), at, (self.seed, kind))
         if kind == NIGHT and step < s.bridge:
             come = math.ceil(len(pool) * (1 + 3 * step / s.bridge) / 4)
-            index = int(self.dark[rng.integers(come)])
+            index = self.from_bright[int(rng.integers(come))]
         rare = pool.labels and step >= s.rare_from and rng.random() < s.rare_windows
         return pools.cut(pool, index, rng, s.crop, s.zoom, light, self.rare if rare else ())
 

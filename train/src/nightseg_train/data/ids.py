@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from nightseg_train import classes
 from nightseg_train.classes import IGNORE
 
-CITYSCAPES: tuple[str, ...] = tuple(c.name for c in classes.CITYSCAPES)
+CITYSCAPES: tuple[str, ...] = classes.names(classes.CITYSCAPES)
 # The label id of each train id, in order; every other label id is not scored.
 LABEL_IDS: tuple[int, ...] = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 LABEL_IDS_MAX = 33  # above it, only 255 is an id (-1, the licence plate)

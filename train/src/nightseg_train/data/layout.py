@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from nightseg_train import classes
 from nightseg_train.classes import CITYSCAPES, Class
 from nightseg_train.data.folders import Item, natural
 
@@ -45,7 +46,7 @@ class Part:
     @property
     def names(self) -> tuple[str, ...]:
         """Return the names of the classes."""
-        return tuple(c.name for c in self.classes)
+        return classes.names(self.classes)
 
     def home(self, root: Path) -> Path | None:
         """Return the first home below root that has the folder of the pictures, or None."""

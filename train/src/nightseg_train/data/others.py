@@ -13,7 +13,7 @@ from pathlib import Path
 from nightseg_train import classes
 from nightseg_train.data.layout import Family, Part
 
-MSRS_NAMES = tuple(c.name for c in classes.MSRS)  # of the folders called ..._proxy
+MSRS_NAMES = classes.names(classes.MSRS)  # of the folders called ..._proxy
 
 
 def _nightcity(_: Path) -> tuple[Part, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nightseg_train import classes
 from nightseg_train.classes import Class
 from nightseg_train.data import cityscapes, dark_zurich, layout, others, own
 from nightseg_train.data.folders import Item
@@ -37,7 +38,7 @@ class Set:
     @property
     def names(self) -> tuple[str, ...]:
         """Return the names of the classes."""
-        return tuple(c.name for c in self.classes)
+        return classes.names(self.classes)
 
 
 def parts(name: str, root: Path, chosen: tuple[str, ...] = ()) -> tuple[Part, ...]:

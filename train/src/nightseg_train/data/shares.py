@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from nightseg_train import losses
+from nightseg_train import classes, losses
 from nightseg_train.classes import NAMES
 from nightseg_train.data import own
 from nightseg_train.data.ids import CITYSCAPES
@@ -151,7 +151,7 @@ def _names(told: str | None, files: Sequence[Path]) -> tuple[str, ...]:
     """Return the names of the classes that --classes tells, or that the names of the files suggest."""
     if told is None:
         return CITYSCAPES if files[0].stem.endswith("_labelIds") else NAMES
-    return names_of(int(told)) if told.isdecimal() else tuple(c.name for c in own.read_classes(Path(told)))
+    return names_of(int(told)) if told.isdecimal() else classes.names(own.read_classes(Path(told)))
 
 
 def run(args: argparse.Namespace) -> None:
