@@ -5,20 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import made
-from nightseg_train import __main__, compare, config, data, metrics, runs, scoring
+from nightseg_train import __main__, compare, config, data, metrics, runs, scoring, subjects
 from nightseg_train.classes import NAMES
 from nightseg_train.compare import Row, Table
 from nightseg_train.looks import Set
 from nightseg_train.metrics import Bootstrap, Matrix
 from nightseg_train.runs import Look
+from nightseg_train.subjects import Seen, Subject
 
 CLASSES = ("road", "car", "person")
 SET = Set("val", "synth", "town", "train/night")
@@ -86,14 +89,14 @@ def test_plain_values_have_two_decimals() -> None:
 
 
 def done(base: Path, name: str, images: int = 10, seconds: float = 90) -> None:
-    folder = base / "runs" / name
+    folder = base / "kept" / name
     folder.mkdir(parents=True)
     tree = {"images": images, "seconds": seconds, "origin": {"labels": ["town day", "town dusk"], "weights": ["those"]}}
     (folder / "done.json").write_text(json.dumps(tree), encoding="utf-8")
 
 
 def table(*rows: Row, base: str = "plain", sets: Sequence[Set] = (SET,)) -> Table:
-    return Table("runs", base, tuple(sets), rows)
+    return Table("runs", "kept", base, tuple(sets), rows)
 
 
 def cells(text: str) -> list[list[str]]:
@@ -106,7 +109,9 @@ def cells(text: str) -> list[list[str]]:
 
 def test_a_table_has_a_line_for_each_row_that_was_seen(tmp_path: Path) -> None:
     notes = ("without teacher", "with it")
-    t = table(Row("plain", "a", note=notes[1]), Row("later", "b", note="x"), Row("two", "c", (1, 2), note=notes[0]))
+    t = table(
+        Row("plain", "a", note=notes[1]), Row("later", "b", note="x"), Row("two", "c", seeds=(1, 2), note=notes[0])
+    )
     done(tmp_path, "a")
     done(tmp_path, "c-s1", 123, 150)
     figures = {"plain": [[frame(60, 60)] * 2], "two": [[frame(80, 60)] * 2, [frame(60, 60)] * 2]}
@@ -135,7 +140,7 @@ def test_a_table_without_its_base_row_has_no_gains(tmp_path: Path) -> None:
 
 def test_a_row_whose_first_seed_is_not_finished(tmp_path: Path) -> None:
     done(tmp_path, "a-s2", 77)
-    t = table(Row("plain", "a", (1, 2)))
+    t = table(Row("plain", "a", seeds=(1, 2)))
     _, line = cells(compare.markdown(t, SET, {"plain": [[frame(60, 60)]]}, tmp_path, CLASSES))
     assert line[:3] == ["plain", "1", "77"]
 
@@ -152,7 +157,7 @@ def test_a_row_may_be_a_run_elsewhere_that_does_not_tell_its_origin(base: Path) 
     _, plain, elsewhere = cells(compare.markdown(t, SET, figures, base, NAMES))
     assert elsewhere[0] == "elsewhere" and elsewhere[-2:] == plain[-2:]
     assert elsewhere[-2] == "synth train/day, synth train/dusk, synth train/night"
-    assert (folder / "looks/val.npz").is_file()
+    assert (base / "kept/else/val.fp32-as-trained.npz").is_file()
 
 
 def test_place_replaces_what_stands_between_the_marks() -> None:
@@ -183,7 +188,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base
 
 
-ROWS = (Row("plain", "plain"), Row("other", "other", (1, 2)), Row("bare", "plain", (), Look(relight=False)))
+ROWS = (
+    Row("plain", "plain"), Row("other", "other", seeds=(1, 2)), Row("bare", "plain", look=Look(relight=False)),
+)  # fmt: skip
 
 
 def test_runs_that_are_not_finished_are_left_out_and_named(base: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -208,6 +215,43 @@ def test_figures_are_those_of_the_networks(base: Path) -> None:
             assert np.array_equal(got, metrics.confusion(label, mask, len(NAMES)))
 
 
+def test_rows_are_made_anew_from_what_was_kept(base: Path, tmp_path: Path) -> None:
+    t, log = table(*ROWS), base / "looks.csv"
+    first = compare.gather(t, SET, base, log, ())
+    shutil.copytree(base / "kept", tmp_path / "kept")
+    again = compare.gather(t, SET, tmp_path, log, ())  # no run and no picture is there
+    assert compare.markdown(t, SET, again, tmp_path, NAMES) == compare.markdown(t, SET, first, base, NAMES)
+
+
+def test_a_row_may_be_a_bundle(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def of_bundle(folder: Path, precision: str, relight: bool) -> Subject:
+        asked.append((folder, precision, relight))
+        seen = Seen("b 1", "ab", f"{precision}/{'on' if relight else 'off'}")
+        return Subject(lambda _, size: np.zeros(size, np.uint8), NAMES, seen)
+
+    monkeypatch.setattr(subjects, "of_bundle", of_bundle)
+    rows = [Row("b", bundle="b", precision="int8"), Row("bare", bundle="b", look=Look(relight=False))]
+    (base / "b").mkdir()
+    manifest = {"training": {"origin": {"labels": ["town day"], "weights": []}}}
+    (base / "b/bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
+    t = table(*rows)
+    _, *lines = cells(compare.markdown(t, SET, compare.gather(t, SET, base, base / "looks.csv", ()), base, NAMES))
+    assert asked == [(base / "b", "int8", True), (base / "b", "fp32", False)]
+    assert [line[:4] for line in lines] == [["b", "1", "-", "-"], ["bare", "1", "-", "-"]]
+    assert lines[0][-2:] == ["town day", ""]
+    assert {f.name for f in (base / "kept/b").iterdir()} == {"val.int8-on.npz", "val.fp32-off.npz"}
+
+
+@pytest.mark.parametrize(
+    "row", [{}, {"run": "a", "bundle": "b"}, {"bundle": "b", "seeds": (1,)}, {"bundle": "b", "look": Look("gamma")}]
+)
+def test_a_row_is_one_thing(row: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="rows: 'x' "):
+        Row("x", **row)
+
+
 def test_sets_to_test_on_need_leave(base: Path) -> None:
     s = dataclasses.replace(SET, name="held", test=True)
     file = base / "some looks.csv"
@@ -225,7 +269,7 @@ def settings(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.setattr(config, "ROOT", base)
     file = tmp_path / "table.yaml"
     file.write_text(
-        "work: runs\nbase: plain\n"
+        "work: runs\nkeep: docs/kept\nbase: plain\n"
         "sets:\n"
         "  - {name: val, set: synth, root: town, part: train/night}\n"
         "  - {name: test, set: synth, root: town, part: train/dusk, test: true}\n"

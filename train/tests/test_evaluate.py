@@ -16,7 +16,7 @@ from conftest import ROOT
 from nightseg_train import __main__ as cli
 from nightseg_train import bundle, data, evaluate, looks, runs
 from nightseg_train.classes import NAMES
-from nightseg_train.looks import Seen
+from nightseg_train.subjects import Seen
 
 TINY = ROOT / "model/testdata/tiny"
 

@@ -12,7 +12,7 @@ import pytest
 
 import made
 import trees
-from nightseg_train import looks, metrics
+from nightseg_train import looks, metrics, subjects
 from nightseg_train.classes import NAMES
 from nightseg_train.data.ids import CITYSCAPES
 from nightseg_train.data.others import MSRS_NAMES
@@ -46,7 +46,7 @@ def matrix(classes: int, **counts: int) -> Matrix:
 
 def look(run: Finished, s: Set, *allowed: str, how: Look = AS_IS) -> list[Matrix] | None:
     base = run.folder.parents[1]
-    return looks.matrices(run, s, how, base, base / "looks.csv", allowed)
+    return looks.matrices(subjects.of_run(run, how), s, base / "kept", base, base / "looks.csv", allowed)
 
 
 def lines(run: Finished) -> list[dict[str, str]]:
@@ -91,7 +91,7 @@ def test_matrices_of_msrs_classes(run: Finished, tmp_path: Path) -> None:
 def test_sets_to_test_on_are_not_looked_at_unasked(run: Finished) -> None:
     assert look(run, TEST) is None
     assert look(run, TEST, "another set", CHOICE.name) is None
-    assert lines(run) == [] and not (run.folder / "looks").exists()
+    assert lines(run) == [] and not (run.folder.parents[1] / "kept").exists()
 
 
 def test_a_look_is_one_line_and_the_next_reads_what_was_kept(run: Finished) -> None:
@@ -134,7 +134,18 @@ def test_ways_of_looking_are_looks_of_their_own(run: Finished) -> None:
     assert [line["figures"].rpartition(" ")[0] for line in lines(run)] == [
         "fp32/as trained", "fp32/no relight", "fp32/no weights",
     ]  # fmt: skip
-    assert len({looks.kept(run.folder, TEST, way) for way in ways}) == len(ways)
+    assert len({looks.kept(run.folder, TEST, subjects.how(way)) for way in ways}) == len(ways)
+
+
+def test_what_is_kept_is_found_without_the_weights(run: Finished) -> None:
+    first, there = look(run, TEST, TEST.name), run.folder.parents[1] / "kept"
+    shutil.rmtree(run.folder)
+    again = looks.held(there, TEST, subjects.how(AS_IS))
+    assert first is not None and again is not None
+    assert np.array_equal(np.stack(first), np.stack(again)) and again[0].dtype == np.int64
+    assert looks.held(there, TEST, subjects.how(AS_IS), "other weights") is None
+    assert looks.held(there, dataclasses.replace(TEST, part="train/day"), subjects.how(AS_IS)) is None
+    assert looks.held(there, CHOICE, subjects.how(AS_IS)) is None
 
 
 def test_the_log_is_added_to(run: Finished) -> None:

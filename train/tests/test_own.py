@@ -14,7 +14,20 @@ import made
 import trees
 from conftest import ROOT, verify
 from nightseg_train import __main__ as program
-from nightseg_train import bundle, checkpoint, config, export, fit, looks, queue, report, runs, targets, windows
+from nightseg_train import (
+    bundle,
+    checkpoint,
+    config,
+    export,
+    fit,
+    looks,
+    queue,
+    report,
+    runs,
+    subjects,
+    targets,
+    windows,
+)
 from nightseg_train.bundle import About, Card
 from nightseg_train.classes import CAMVID, CITYSCAPES, Class
 from nightseg_train.compare import Table
@@ -196,7 +209,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_five_classes_become_a_bundle(base: Path) -> None:
     run = runs.read(base / "runs/selftrain", base)
     assert run.classes == FIVE and run.predict(made.street(1)).shape[1] == 5
-    table = looks.matrices(run, looks.Set("val", "folder", "mine", "val"), runs.AS_IS, base, base / "log.csv")
+    mine = looks.Set("val", "folder", "mine", "val")
+    table = looks.matrices(subjects.of_run(run, runs.AS_IS), mine, base / "kept", base, base / "log.csv")
     assert table is not None and table[0].shape == (5, 6)
     page = report.write(run.folder, base / "page.html", 1, base).read_text(encoding="utf-8")
     assert all(f"rgb({','.join(map(str, c.colour))})" in page and c.name in page for c in FIVE)

@@ -2,9 +2,10 @@
 
     python -m nightseg_train compare --config train/configs/benchmark/table.yaml --docs docs/benchmark.md
 
-Rows whose run is not finished are left out and named. A row with several seeds shows their mean and their spread; each
-row shows what it cost and what it rests on. Sets to test on need `--look SET`, once; what was seen is kept in the run's
-folder, and a later call reads that.
+A row is a run, or a bundle as it ships. Rows whose run is neither finished here nor kept from elsewhere are left out
+and named. A row with several seeds shows their mean and their spread; each row shows what it cost and what it rests on.
+Sets to test on need `--look SET`, once. What was found, frame by frame, and what a run cost is kept in a folder of the
+checkout: the tables can be made anew, and rows added, where the runs themselves are no more.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from nightseg_train import config, fit, looks, metrics, runs
+from nightseg_train import bundle, config, fit, looks, metrics, runs, subjects
 from nightseg_train.looks import Set
 from nightseg_train.metrics.bootstrap import Bootstrap, middle
 from nightseg_train.metrics.miou import Matrix
@@ -31,6 +32,7 @@ from nightseg_train.runs import Look
 
 log = logging.getLogger(__name__)
 LOG = "docs/looks.csv"
+DONE = "done.json"
 LEGEND = (
     "IoU in percent, the mean over the seeds; ±: their standard deviation. Intervals: block bootstrap over frames, "
     "that of a difference over the same resamples of both rows. Pictures and minutes: training of one seed, without "
@@ -40,28 +42,51 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table.
+    """A line of the table: of a run or of a bundle, one of the two.
 
     Attributes:
         label: how the table calls it.
         run: folder of the run below that of the table, or ../ and so on for one elsewhere.
+        bundle: folder of the bundle.
         seeds: its runs are RUN-sSEED; none: RUN itself.
-        look: how they are looked at.
+        look: how they are looked at; of a bundle the relight net can be left out, no more.
+        precision: of the bundle, fp32 or int8.
         note: what a footnote says of it, such as the time of a teacher that its own time leaves out.
     """
 
     label: str
-    run: str
+    run: str = ""
+    bundle: str = ""
     seeds: tuple[int, ...] = ()
     look: Look = field(default_factory=Look)
+    precision: str = "fp32"
     note: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together.
+
+        Raises:
+            ValueError: not one of run and bundle is named, or it is one that the other settings are not for.
+        """
+        if bool(self.run) == bool(self.bundle):
+            raise ValueError(f"rows: {self.label!r} needs one of the two, run or bundle")
+        if self.bundle and (self.seeds or self.look != Look(relight=self.look.relight)):
+            raise ValueError(f"rows: {self.label!r} is a bundle: it has no seeds, and only relight of the looks")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Settings: the folder of the runs, the sets, the label of the row that others are compared with, the rows."""
+    """Settings.
+
+    Attributes:
+        work: folder of the runs.
+        keep: folder of the checkout in which what was found and what it cost is kept, a folder a run or bundle.
+        base: label of the row that others are compared with.
+        sets, rows: of the tables.
+    """
 
     work: str
+    keep: str
     base: str
     sets: tuple[Set, ...] = ()
     rows: tuple[Row, ...] = ()
@@ -139,27 +164,45 @@ def cell(seeds: list[list[Matrix]], base: list[list[Matrix]] | None, apart: Sequ
 
 @dataclass(frozen=True)
 class Spent:
-    """What a row took without what came before it, pictures seen and minutes of training of a seed, and its origin."""
+    """What a row took without what came before it, pictures seen and minutes of training of a seed, and its origin.
 
-    images: int
-    minutes: float
+    Pictures and minutes are None where nothing tells them.
+    """
+
+    images: int | None
+    minutes: float | None
     origin: Origin
+
+    def cells(self) -> list[str]:
+        """Return the pictures and the minutes as a table shows them."""
+        return [
+            "-" if self.images is None else str(self.images),
+            "-" if self.minutes is None else f"{self.minutes:.1f}",
+        ]
 
 
 def gather(t: Table, s: Set, base: Path, log_file: Path, allowed: Sequence[str]) -> Figures:
-    """Return the matrices of every row whose runs are finished; tells of the others.
+    """Return the matrices of every row that was or may be looked at; tells of the runs that are not there.
 
     Raises:
-        FileNotFoundError, ValueError: a set is missing or does not fit.
+        FileNotFoundError, ValueError: a set or a bundle is missing or does not fit.
     """
     out: Figures = {}
     for row in tqdm(t.rows, desc=s.name, mininterval=5, disable=None):
         found = []
         for folder in folders(t, row, base):
-            if not (folder / "done.json").is_file():
-                log.warning("compare: %s (%s) is not finished", row.label, folder.name)
-                continue
-            seen = looks.matrices(runs.read(folder, base), s, row.look, base, log_file, allowed)
+            there = base / t.keep / folder.name
+            if row.bundle:
+                subject = subjects.of_bundle(folder, row.precision, relight=row.look.relight)
+                seen = looks.matrices(subject, s, there, base, log_file, allowed)
+            elif (folder / DONE).is_file():
+                note(folder, there, base)
+                subject = subjects.of_run(runs.read(folder, base), row.look)
+                seen = looks.matrices(subject, s, there, base, log_file, allowed)
+            else:
+                seen = looks.held(there, s, subjects.how(row.look))
+                if not (there / DONE).is_file():
+                    log.warning("compare: %s (%s) is not finished", row.label, folder.name)
             found += [] if seen is None else [seen]
         if found:
             out[row.label] = found
@@ -167,21 +210,35 @@ def gather(t: Table, s: Set, base: Path, log_file: Path, allowed: Sequence[str])
 
 
 def folders(t: Table, row: Row, base: Path) -> list[Path]:
-    """Return the folders of a row's runs."""
+    """Return the folders of a row's runs, or of its bundle."""
+    if row.bundle:
+        return [base / row.bundle]
     return [base / t.work / (row.run if n is None else f"{row.run}-s{n}") for n in row.seeds or (None,)]
 
 
-def spent(t: Table, row: Row, base: Path) -> Spent:
-    """Return what that finished seed of a row took which took least: something else may have been at work meanwhile.
+def note(folder: Path, there: Path, base: Path) -> None:
+    """Keep what a finished run took: pictures, seconds and origin.
 
     Raises:
         FileNotFoundError, ValueError: its end does not tell its origin, and its settings are not there or not read.
     """
-    ends = [f / "done.json" for f in folders(t, row, base)]
-    told_of = {f.parent: json.loads(f.read_text(encoding="utf-8")) for f in ends if f.is_file()}
-    folder, done = min(told_of.items(), key=lambda kv: float(kv[1].get("seconds", 0)))
+    done = json.loads((folder / DONE).read_text(encoding="utf-8"))
     origin = Origin.of(done.get("origin")) or fit.origin(fit.read_settings(folder), base)
-    return Spent(int(done.get("images", 0)), float(done.get("seconds", 0)) / 60, origin)
+    tree = {"images": done.get("images"), "seconds": done.get("seconds"), "origin": asdict(origin)}
+    there.mkdir(parents=True, exist_ok=True)
+    (there / DONE).write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
+
+
+def spent(t: Table, row: Row, base: Path) -> Spent:
+    """Return what that kept seed of a row took which took least: something else may have been at work meanwhile."""
+    if row.bundle:
+        manifest = json.loads((base / row.bundle / bundle.MANIFEST).read_text(encoding="utf-8"))
+        return Spent(None, None, Origin.of(manifest.get("training", {}).get("origin")) or Origin())
+    ends = [base / t.keep / f.name / DONE for f in folders(t, row, base)]
+    told = [json.loads(f.read_text(encoding="utf-8")) for f in ends if f.is_file()]
+    done = min(told, key=lambda tree: float(tree["seconds"] or 0))
+    minutes = None if done["seconds"] is None else float(done["seconds"]) / 60
+    return Spent(done["images"], minutes, Origin.of(done["origin"]) or Origin())
 
 
 def markdown(t: Table, s: Set, figures: Figures, base: Path, names: tuple[str, ...]) -> str:
@@ -199,7 +256,7 @@ def markdown(t: Table, s: Set, figures: Figures, base: Path, names: tuple[str, .
         cost = spent(t, row, base)
         spread = f" ± {np.std(c.miou, ddof=1):.1f}" if len(c.miou) > 1 else ""
         mark = f" [{notes.index(row.note) + 1}]" if row.note else ""
-        cells = [f"{row.label}{mark}", str(len(c.miou)), str(cost.images), f"{cost.minutes:.1f}"]
+        cells = [f"{row.label}{mark}", str(len(c.miou)), *cost.cells()]
         cells.append(f"{np.mean(c.miou):.1f}{spread} ({c.low:.1f} to {c.high:.1f})")
         cells += [f"{c.without:.1f}"] if c.without is not None else []
         cells.append("" if c.gain is None else f"{c.gain[0]:+.1f} ({c.gain[1]:+.1f} to {c.gain[2]:+.1f})")

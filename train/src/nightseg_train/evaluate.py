@@ -13,24 +13,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
-from nightseg_train import bundle, checkpoint, classes, config, data, looks, metrics, runs, runtime, scoring, streams
-from nightseg_train.classes import NAMES
-from nightseg_train.looks import Masks, Seen
-from nightseg_train.nets.espnetv2 import load_cityscapes
+from nightseg_train import config, data, looks, metrics, runs, runtime, scoring, streams, subjects
 from nightseg_train.runs import Look
 from nightseg_train.streams import Part
+from nightseg_train.subjects import Subject
 
 # Sets to choose on: name of the set (data/sets.py), folder below `shared`, part.
 SETS = {"day_val": ("camvid", "data/camvid_dusk", "day_val"), "night_dev": ("msrs", "data/msrs_night", "night_dev")}
 ESPNET = "models/espnetv2_cityscapes/espnetv2_s_2.0_city_1024x512.safetensors"
-ESPNET_NAME = "ESPNetv2, Cityscapes weights untouched"
 LOG = config.ROOT / "docs/looks.csv"
 # What an option is for, and its value where it is not given.
 FOR: dict[str, tuple[tuple[str, ...], object]] = {
@@ -41,56 +36,6 @@ FOR: dict[str, tuple[tuple[str, ...], object]] = {
     "provider": (("bundle",), "cpu"),
     "std": (("bundle",), 0.0),
 }
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is scored: what gives its masks, their classes, and what the log of looks says of it."""
-
-    masks: Masks
-    names: tuple[str, ...]
-    seen: Seen
-
-
-def of_bundle(folder: Path, precision: str, provider: str, threads: int, std: float, relight: bool) -> Subject:
-    """Return a bundle's networks, with class weights of spread std.
-
-    Raises:
-        FileNotFoundError, ValueError: there is no bundle, no such provider, or a class weight reaches 0.
-    """
-    d = bundle.read(folder)
-    predict = d.weighted(runtime.Networks(folder, precision, provider, threads).predictor(relight), std)
-
-    def masks(image: Path, size: tuple[int, int]) -> data.Picture:
-        return scoring.decide(predict(data.read_image(image, d.size)), size, d.align_corners)
-
-    how = f"{precision}/{'network' if relight else 'none'}/{std:g}"
-    return Subject(masks, classes.names(d.classes), Seen(*bundle.identity(folder), how))
-
-
-def of_run(folder: Path, look: Look) -> Subject:
-    """Return a run's best snapshot, looked at in some way.
-
-    Raises:
-        FileNotFoundError, ValueError: see runs.read.
-    """
-    run = runs.read(folder, config.ROOT)
-    return Subject(lambda image, size: run.mask(image, size, look), run.names, looks.seen_of(run, look))
-
-
-def of_espnet(weights: Path) -> Subject:
-    """Return ESPNetv2 with its published weights from Cityscapes; its classes are grouped to CamVid's.
-
-    Raises:
-        FileNotFoundError: the weights are not there.
-    """
-    net = load_cityscapes(weights)
-
-    def masks(image: Path, size: tuple[int, int]) -> data.Picture:
-        with torch.inference_mode():
-            return scoring.cityscapes_mask(net.half_size(scoring.to_tensor(data.read_image(image))), size)
-
-    return Subject(masks, NAMES, Seen(ESPNET_NAME, checkpoint.sha256(weights), "fp32/none/0"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -144,10 +89,12 @@ def subject(args: argparse.Namespace) -> Subject:
         if kind not in kinds and getattr(args, option) != default:
             raise ValueError(f"eval: --{option.replace('_', '-')} is for --{' and --'.join(kinds)}, not for --{kind}")
     if args.espnet:
-        return of_espnet(args.shared / ESPNET)
+        return subjects.of_espnet(args.shared / ESPNET)
     if args.run is not None:
-        return of_run(args.run, Look(args.prepare, not args.no_relight, not args.no_weights))
-    return of_bundle(args.bundle, args.precision, args.provider, args.threads, args.std, not args.no_relight)
+        look = Look(args.prepare, not args.no_relight, not args.no_weights)
+        return subjects.of_run(runs.read(args.run, config.ROOT), look)
+    relight = not args.no_relight
+    return subjects.of_bundle(args.bundle, args.precision, args.provider, args.threads, args.std, relight)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -156,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
     s = subject(args)
     labels = labels or s.names
     bar = tqdm(items, desc="looking", mininterval=10, disable=None)
-    found = looks.confusions(s.masks, s.names, bar, labels)
+    found = looks.confusions(s, bar, labels)
     if reserved:
         looks.add(args.log, s.seen, reserved, found)
     result = metrics.score(np.sum(found, 0), len(found))

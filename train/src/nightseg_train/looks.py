@@ -1,4 +1,4 @@
-"""Looks at labelled sets: a run's confusion matrices per frame, kept in the run's folder so that a look is one look.
+"""Looks at labelled sets: the confusion matrices per frame of what is scored, kept so that a look is one look.
 
 Sets to choose on may be looked at as often as one likes. Of a set to test on, each look is asked for (`--look`) and is
 a line of the log, which also holds the looks of `nightseg eval`.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatch
@@ -16,15 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from nightseg_train import checkpoint, data, metrics, streams
+from nightseg_train import data, metrics, streams
 from nightseg_train.classes import IGNORE, NAMES
 from nightseg_train.data.others import MSRS_NAMES
 from nightseg_train.metrics.miou import Matrix
-from nightseg_train.runs import Finished, Look
+from nightseg_train.subjects import Seen, Subject
 
 HEAD = ("date", "bundle", "bundle_sha256", "set", "frames", "figures")
 TO_TEST_ON = ("day_test", "dusk_test", "night_coarse", "*_proxy")  # names of their folders
-Masks = Callable[[Path, tuple[int, int]], data.Picture]  # picture file, size (height, width) of the mask -> class ids
 # MSRS's own classes: what each of CamVid's counts as; all others are background.
 TO_MSRS: Mapping[str, str] = {"car": "car", "pedestrian": "person", "bicyclist": "bike"}
 
@@ -68,85 +67,78 @@ def table(run: tuple[str, ...], labels: tuple[str, ...]) -> np.ndarray[tuple[int
     return ids
 
 
-def confusions(
-    masks: Masks, found: tuple[str, ...], items: Iterable[data.Item], labels: tuple[str, ...]
-) -> list[Matrix]:
+def confusions(subject: Subject, items: Iterable[data.Item], labels: tuple[str, ...]) -> list[Matrix]:
     """Return a confusion matrix per labelled picture, in the order of the items.
 
     Args:
-        masks: what is scored.
-        found: its classes.
+        subject: what is scored.
         items: the pictures.
         labels: the classes of their labels.
 
     Raises:
         ValueError: a picture has no label, or the classes do not fit.
     """
-    out, ids = [], table(found, labels)
+    out, ids = [], table(subject.names, labels)
     for item in items:
         if item.label is None:
             raise ValueError(f"looks: {item.image} has no label")
         label = data.read_label(item.label, len(labels))
-        mask = masks(item.image, (label.shape[0], label.shape[1]))
+        mask = subject.masks(item.image, (label.shape[0], label.shape[1]))
         out.append(metrics.confusion(label, ids[mask], len(labels)))
     return out
 
 
-def score(run: Finished, items: Iterable[data.Item], labels: tuple[str, ...], look: Look) -> list[Matrix]:
-    """Return a run's confusion matrix per labelled picture, in the order of the items; errors as of confusions."""
-    return confusions(lambda image, size: run.mask(image, size, look), run.names, items, labels)
+def kept(folder: Path, s: Set, how: str) -> Path:
+    """Return the file of a folder in which a look at a set is kept."""
+    return folder / f"{s.name}.{re.sub(r'[^a-z0-9.]+', '-', how)}.npz"
 
 
-def kept(folder: Path, s: Set, look: Look) -> Path:
-    """Return the file in which a run's look at a set is kept."""
-    tail = re.sub(r"[^a-z0-9]+", "-", look.name()).strip("-")
-    return folder / "looks" / f"{s.name}{'.' + tail if tail else ''}.npz"
+def held(folder: Path, s: Set, how: str, sha256: str | None = None) -> list[Matrix] | None:
+    """Return the matrices that are kept of a look at a set, None where there are none.
+
+    Args:
+        folder: where they are kept.
+        s: the set.
+        how: how it was looked at.
+        sha256: of the weights; None: of whatever weights.
+    """
+    file = kept(folder, s, how)
+    if not file.is_file():
+        return None
+    found = np.load(file)
+    same = sha256 is None or str(found["sha256"]) == sha256
+    return list(found["matrices"].astype(np.int64)) if same and str(found["where"]) == _where(s) else None
 
 
 def matrices(
-    run: Finished, s: Set, look: Look, base: Path, log: Path, allowed: Sequence[str] = ()
+    subject: Subject, s: Set, folder: Path, base: Path, log: Path, allowed: Sequence[str] = ()
 ) -> list[Matrix] | None:
-    """Return a run's matrices on a set, from the kept file where there is one; None: a look would be needed.
+    """Return a subject's matrices on a set, from the kept file where there is one; None: a look would be needed.
 
     Args:
-        run: the run.
+        subject: what is scored.
         s: the set.
-        look: how it is looked at.
+        folder: where looks at this subject are kept.
         base: root of the checkout.
         log: where a look at a set to test on becomes a line.
         allowed: names of the sets to test on that may be looked at now.
     """
-    file, seen = kept(run.folder, s, look), seen_of(run, look)
-    where = f"{s.set} {s.root} {s.part}"
-    if file.is_file():
-        held = np.load(file)
-        if str(held["snapshot"]) == seen.sha256 and str(held["where"]) == where:
-            return list(held["matrices"])
-    if s.test and s.name not in allowed:
-        return None
+    before = held(folder, s, subject.seen.how, subject.seen.sha256)
+    if before is not None or (s.test and s.name not in allowed):
+        return before
     items, labels = s.items(base)
-    found = score(run, items, labels, look)
+    found = confusions(subject, items, labels)
     if s.test:
-        add(log, seen, s.name, found)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(file, matrices=np.stack(found), snapshot=seen.sha256, where=where)
+        add(log, subject.seen, s.name, found)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = kept(folder, s, subject.seen.how)
+    small = np.stack(found).astype(np.uint32)  # a picture has fewer pixels than 2^32
+    np.savez_compressed(file, matrices=small, sha256=subject.seen.sha256, where=_where(s))
     return found
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What a line of the log says of what was looked at: its name, the hash of its weights, and how it was run."""
-
-    name: str
-    sha256: str
-    how: str
-
-
-def seen_of(run: Finished, look: Look) -> Seen:
-    """Return what the log says of a run."""
-    return Seen(
-        f"run {run.folder.name}", checkpoint.sha256(run.folder / "best.pt"), f"fp32/{look.name() or 'as trained'}"
-    )
+def _where(s: Set) -> str:
+    return f"{s.set} {s.root} {s.part}"
 
 
 def add(file: Path, seen: Seen, name: str, found: Sequence[Matrix]) -> None:

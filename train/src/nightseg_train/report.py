@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from nightseg_train import config, data, looks, loop, metrics, runs, scoring, streams
+from nightseg_train import config, data, looks, loop, metrics, runs, scoring, streams, subjects
 from nightseg_train.classes import Class
 from nightseg_train.drawing import charts, paint
 from nightseg_train.drawing.charts import Curve
@@ -108,8 +108,9 @@ def see(run: Finished, part: Validation, base: Path) -> Seen:
         )
     items, labels = streams.read([streams.Part(part.set, part.root, part.part)], base)
     items, matrices, lumas = items[:: part.stride], [], []
+    subject = subjects.of_run(run, runs.AS_IS)
     for item in tqdm(items, desc=f"{part.set}/{part.part}", mininterval=5, disable=None):
-        matrices += looks.score(run, [item], labels, runs.AS_IS)
+        matrices += looks.confusions(subject, [item], labels)
         lumas.append(metrics.mean_luma(data.read_image(item.image, run.settings.size)))
     return Seen(part, items, matrices, lumas)
 
