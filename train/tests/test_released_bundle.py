@@ -60,7 +60,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "out: bundle\n"
         "about: {name: released, version: 0.1.0, licence: none, card: {intended_use: tests, data: none, limits: all}}\n"
         "golden: {set: camvid, root: drive, part: all}\n"
-        "integer: false\n"
+        "integer: false\nhalf_weights: false\n"
         f"released: {{segment: dannet_PSPNet.pth, relight: dannet_light.pth, size: {list(SIZE)}}}\n",
         encoding="utf-8",
     )

@@ -101,6 +101,7 @@ class Export:
         integer: whether there is an integer version.
         pictures, percentiles, float_heads: it is calibrated on these pictures, in every way of these, and the best one
             is kept: ranges by the extremes or by one of the percentiles, the last layers in float or not.
+        half_weights: float graphs store their weights in 16 bits.
         stds: spreads of the class weights that are tried; none: the run's own is taken.
     """
 
@@ -113,6 +114,7 @@ class Export:
     pictures: Pictures = field(default_factory=Pictures)
     percentiles: tuple[float, ...] = (99.99, 99.999)
     float_heads: tuple[bool, ...] = (False, True)
+    half_weights: bool = True
     stds: tuple[float, ...] = (0.0, 0.05, 0.1, 0.16, 0.2)
 
 
@@ -222,6 +224,20 @@ def write_float(nets: Nets, folder: Path) -> dict[str, float]:
     return found | {"segment": graphs.write(segment, x, graphs.SEGMENT, folder / "segment.onnx")}
 
 
+def halve(folder: Path, size: tuple[int, int]) -> dict[str, float]:
+    """Store the weights of the float graphs in 16 bits; return the differences. Integer versions are made before.
+
+    Raises:
+        ValueError: see graphs.halve.
+    """
+    random = np.random.default_rng(0)
+    image, x = random.integers(0, 256, (1, *size, 3), dtype=np.uint8), random.normal(size=(1, 3, *size))
+    inputs = {"relight": image, "segment": x.astype(np.float32)}
+    return {
+        n: graphs.halve(folder / f"{n}.onnx", v) for n, v in inputs.items() if (folder / f"{n}.onnx").exists()
+    }  # fmt: skip
+
+
 def choose_std(net: runtime.Networks, source: Source, stds: Sequence[float]) -> tuple[Decision, list[dict[str, float]]]:
     """Return the decision with the best of the stds, by "choose", and what each scored; as it is where nothing is."""
     d = source.nets.decision
@@ -253,6 +269,8 @@ def export(s: Export, base: Path, quick: bool = False) -> Path:
             chosen, tried = integer.choose(folder, source.nets, frames, source.score, tries)
             rows = [t.row() for t in tried]
             parts["calibration"] = {"frames": len(frames.calibration), "chosen": chosen.row(), "tried": rows}
+        if s.half_weights:
+            training["half_weights"] = halve(folder, source.nets.decision.size)
         decision, stds = choose_std(runtime.Networks(folder, bundle.precisions(folder)[-1]), source, s.stds)
         training |= scores(folder, source) | ({"reweight": stds} if stds else {})
         parts["golden"], openvino = bundle.write_golden(folder, golden, decision)
