@@ -232,7 +232,7 @@ def halve(folder: Path, size: tuple[int, int]) -> dict[str, float]:
     """
     random = np.random.default_rng(0)
     image, x = random.integers(0, 256, (1, *size, 3), dtype=np.uint8), random.normal(size=(1, 3, *size))
-    inputs = {"relight": image, "segment": x.astype(np.float32)}
+    inputs: dict[str, graphs.Values] = {"relight": image, "segment": x.astype(np.float32)}
     return {
         n: graphs.halve(folder / f"{n}.onnx", v) for n, v in inputs.items() if (folder / f"{n}.onnx").exists()
     }  # fmt: skip
