@@ -70,7 +70,7 @@ bench: build ## time per stage, core time, allocations, node shares; refuses on 
 	@bin/nightseg bench $(BENCH)
 
 .PHONY: versus
-versus: build ## nightseg against a plain Python loop, on the same pictures and broker
+versus: build ## nightseg against two Python loops, on the same pictures and broker
 	@bench/run.sh versus $(VERSUS)
 
 .PHONY: fuzz

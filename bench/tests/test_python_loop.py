@@ -14,17 +14,7 @@ from PIL import Image
 
 import compare
 import python_loop as plain
-
-TINY = Path(__file__).resolve().parents[2] / "model/testdata/tiny"
-
-
-def draw(folder: Path, count: int, size: tuple[int, int] = (48, 32)) -> Path:
-    rng = np.random.default_rng(3)
-    folder.mkdir(parents=True, exist_ok=True)
-    for i in range(count):
-        small = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
-        Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).save(folder / f"{i}.png")
-    return folder
+from pictures import TINY, draw
 
 
 def arguments(images: Path, *more: str) -> argparse.Namespace:
