@@ -5,8 +5,9 @@
 // The goroutines of one Loop, all started and waited for by Run:
 //
 //	capture   Source.Next                         -> one-frame buffer
-//	networks  Relighter.Plan, Inferer.Infer       -> one-frame buffer
-//	send      Decider.Decide, Encoder, Publisher
+//	plan      Relighter.Plan                      -> the next idle worker
+//	worker    Inferer.Infer; one, or Options.Parallel of them
+//	send      Decider.Decide, Encoder, Publisher, in the order of the frames
 //
 // A live loop keeps the newest frame: when the networks are still busy, the
 // waiting frame is dropped, counted, and the drop is told to the next one. A
@@ -36,9 +37,11 @@ type Loop struct {
 	partSource, partNetworks string // names in the health
 
 	frames  chan *frame.Frame // free
-	logits  chan *frame.Logits
+	packets chan *packet      // free
+	idle    chan struct{}     // a token for each worker that has nothing to do
 	waiting chan *frame.Frame
-	decided chan packet
+	work    chan *packet
+	planned chan *packet // in the order of the frames, whether inferred yet or not
 }
 
 type pendingChange struct {
@@ -46,21 +49,15 @@ type pendingChange struct {
 	applied chan struct{}
 }
 
-// packet travels from the networks to the send stage.
+// packet is a frame on its way from the relighter to the send stage, or a change.
 type packet struct {
 	src    *frame.Frame // as captured
 	shown  *frame.Frame // what the segmentation saw when the relighter made a new picture, else nil
 	relit  *frame.Frame // what the relight network made, else nil
-	logits *frame.Logits
+	logits frame.Logits
+	done   chan bool // whether the networks took the frame, once they have
 	change *pendingChange
 }
-
-// Frames in use at once: capture, waiting, networks, hand-over, send; each may
-// bring a relit one when a tap wants to see it.
-const (
-	framesPerLoop = 5
-	logitsPerLoop = 3
-)
 
 // New joins the stages to a loop. Every stage but Tap must be given.
 func New(s Stages, o Options) (*Loop, error) {
@@ -72,6 +69,10 @@ func New(s Stages, o Options) (*Loop, error) {
 	}
 	if _, ok := s.Infer.(Relit); o.KeepRelit && !ok {
 		return nil, errors.New("edge: this engine cannot show relit pictures")
+	}
+	o.Parallel = max(o.Parallel, 1)
+	if o.KeepRelit && o.Parallel > 1 {
+		return nil, errors.New("edge: relit pictures can be kept of one frame at a time only")
 	}
 	if o.Grace <= 0 {
 		o.Grace = 2 * time.Second
@@ -88,20 +89,30 @@ func New(s Stages, o Options) (*Loop, error) {
 		partSource:   partName(o.Camera, "source"),
 		partNetworks: partName(o.Camera, "networks"),
 
-		done:    make(chan struct{}),
-		frames:  make(chan *frame.Frame, 3*framesPerLoop),
-		logits:  make(chan *frame.Logits, logitsPerLoop),
+		done: make(chan struct{}),
+		// Each packet has up to three; besides there are those of capture, buffer and relighter.
+		frames:  make(chan *frame.Frame, 3*(o.Parallel+waitingPackets)+3),
+		packets: make(chan *packet, o.Parallel+waitingPackets),
+		idle:    make(chan struct{}, o.Parallel),
 		waiting: make(chan *frame.Frame, 1),
-		decided: make(chan packet, 1),
+		work:    make(chan *packet, o.Parallel),
+		planned: make(chan *packet, o.Parallel+waitingPackets),
 	}
 	for range cap(l.frames) {
 		l.frames <- new(frame.Frame)
 	}
-	for range cap(l.logits) {
-		l.logits <- new(frame.Logits)
+	for range cap(l.packets) {
+		l.packets <- &packet{done: make(chan bool, 1)}
+	}
+	for range o.Parallel {
+		l.idle <- struct{}{}
 	}
 	return l, nil
 }
+
+// waitingPackets is how many packets there are beside those of the workers: one
+// that is being sent and one that waits for that.
+const waitingPackets = 2
 
 // Stats returns the loop's recorder.
 func (l *Loop) Stats() *Recorder { return l.stats }
@@ -148,15 +159,22 @@ func (l *Loop) Run(ctx context.Context) error {
 		l.capture(ctx)
 	})
 	wg.Go(func() {
-		defer close(l.decided)
-		l.networks()
+		defer close(l.planned)
+		defer close(l.work)
+		l.plan()
 	})
+	for range l.opts.Parallel {
+		wg.Go(l.networks)
+	}
 	wg.Go(func() {
 		if err := l.send(drain); err != nil {
 			stop(err)
 		}
-		for p := range l.decided { // let the stages before end
-			l.release(p)
+		for p := range l.planned { // let the stages before end
+			if p.change == nil {
+				<-p.done
+				l.release(p)
+			}
 		}
 	})
 	wg.Wait()
@@ -231,91 +249,22 @@ func (l *Loop) hand(ctx context.Context, f *frame.Frame) bool {
 	return true
 }
 
-// networks relights and segments. Each pass takes a frame or a change.
-func (l *Loop) networks() {
-	clock := l.stats.thread(l.opts.CPUClock)
-	defer clock.end()
-	for {
-		select {
-		case c := <-l.changes:
-			if c.Networks != nil {
-				c.Networks()
-			}
-			l.decided <- packet{change: c}
-		case f, ok := <-l.waiting:
-			if !ok {
-				return
-			}
-			if p, ok := l.infer(clock, f); ok {
-				l.decided <- p
-			}
-		}
-	}
-}
-
-// infer takes one frame through the relighter and the networks.
-func (l *Loop) infer(clock *threadClock, f *frame.Frame) (packet, bool) {
-	p := packet{src: f, logits: <-l.logits}
-	clock.start()
-	scratch := <-l.frames
-	shown, err := l.stages.Relight.Plan(scratch, f)
-	if err != nil {
-		l.frames <- scratch
-		return l.refuse(p, DropRelight, "relight", err)
-	}
-	if shown == f {
-		l.frames <- scratch
-	} else {
-		p.shown = shown
-	}
-	clock.stop(StageRelight)
-	clock.start()
-	if err := l.stages.Infer.Infer(p.logits, shown); err != nil {
-		return l.refuse(p, DropInfer, "networks", err)
-	}
-	clock.stop(StageInfer)
-	l.opts.Health.Clear(l.partNetworks)
-	if l.opts.KeepRelit && shown.Relight == frame.RelightNetwork {
-		p.relit = <-l.frames
-		if err := l.stages.Infer.(Relit).Relit(p.relit); err != nil {
-			return l.refuse(p, DropInfer, "relit picture", err)
-		}
-	}
-	return p, true
-}
-
-// refuse counts a frame that a stage could not take and gives back its buffers.
-func (l *Loop) refuse(p packet, why Drop, stage string, err error) (packet, bool) {
-	l.stats.Drop(why)
-	l.opts.Health.Set(l.partNetworks, stage+": "+err.Error())
-	l.opts.Health.Log(l.partNetworks, fmt.Errorf("%s: frame %d refused: %w", stage, p.src.Seq, err))
-	l.release(p)
-	return packet{}, false
-}
-
-func (l *Loop) release(p packet) {
-	for _, f := range [...]*frame.Frame{p.src, p.shown, p.relit} {
-		if f != nil {
-			l.frames <- f
-		}
-	}
-	if p.logits != nil {
-		l.logits <- p.logits
-	}
-}
-
 // send decides, encodes and publishes until the networks have ended.
 func (l *Loop) send(ctx context.Context) error {
 	clock := l.stats.thread(l.opts.CPUClock)
 	defer clock.end()
 	var mask frame.Mask
 	var payload []byte
-	for p := range l.decided {
+	for p := range l.planned {
 		if p.change != nil {
 			if p.change.Send != nil {
 				p.change.Send()
 			}
 			close(p.change.applied)
+			continue
+		}
+		if !<-p.done {
+			l.release(p)
 			continue
 		}
 		var err error
@@ -328,9 +277,9 @@ func (l *Loop) send(ctx context.Context) error {
 	return nil
 }
 
-func (l *Loop) sendOne(ctx context.Context, clock *threadClock, m *frame.Mask, buf []byte, p packet) ([]byte, error) {
+func (l *Loop) sendOne(ctx context.Context, clock *threadClock, m *frame.Mask, buf []byte, p *packet) ([]byte, error) {
 	clock.start()
-	if err := l.stages.Decide.Decide(m, p.logits); err != nil {
+	if err := l.stages.Decide.Decide(m, &p.logits); err != nil {
 		l.drop(DropDecide, "decide", err)
 		return buf, nil
 	}

@@ -19,7 +19,8 @@ type Relighter interface {
 	Plan(dst, src *frame.Frame) (*frame.Frame, error)
 }
 
-// Inferer runs the networks on a frame as its Relight mode says.
+// Inferer runs the networks on a frame as its Relight mode says. With
+// Options.Parallel above 1 it is called from several goroutines.
 type Inferer interface {
 	Infer(dst *frame.Logits, src *frame.Frame) error
 }
@@ -76,6 +77,7 @@ type Stages struct {
 type Options struct {
 	Policy    Policy
 	KeepRelit bool          // hand the relit picture to the tap; Infer must be a Relit
+	Parallel  int           // frames in the networks at a time; 0: one
 	CPUClock  bool          // measure the CPU time of the stages' own threads
 	Grace     time.Duration // how long masks may still be sent after the end was asked for
 	Camera    string        // id of the camera, for the health's reasons

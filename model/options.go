@@ -38,6 +38,7 @@ type Info struct {
 	Precision string `json:"precision"` // of the segment graph
 	Library   string `json:"library"`   // name and version of the shared library
 	Threads   int    `json:"threads"`
+	Parallel  int    `json:"parallel,omitempty"` // frames that it takes at a time, which share the threads; 0: one
 	// NodeShare is the share of the graphs' nodes that each provider runs, measured; the sum is 1.
 	NodeShare map[string]float64 `json:"node_share"`
 	// LoadTime is what opening took, compilation or the reading of the compiled form included.

@@ -38,6 +38,7 @@ type engine interface {
 // modelFlags are the flags that choose a bundle and how it runs.
 type modelFlags struct {
 	bundle, engine string
+	parallel       int // engines of the bundle; 0: one
 	model.Options
 }
 
@@ -67,7 +68,7 @@ func (f *modelFlags) open(ctx context.Context) (*model.Bundle, engine, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	e, err := openEngine(f.engine, b, f.Options)
+	e, err := openPool(f.engine, b, f.Options, f.parallel)
 	if err != nil {
 		return nil, nil, err
 	}

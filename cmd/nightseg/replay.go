@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +28,9 @@ const (
 	publishLossless = "lossless"
 	publishLive     = "live"
 )
+
+// mostParallel bounds --parallel: each frame has an engine with memory of its own.
+const mostParallel = 8
 
 // replayFlags are what replay was asked to do.
 type replayFlags struct {
@@ -71,6 +76,8 @@ func newReplayCommand(a *app) *cobra.Command {
 	addBrokerFlags(fs, &f.broker, &f.sender)
 	fs.StringVar(&f.rate, "rate", rateRealtime, "realtime (as recorded), max, or frames per second")
 	fs.StringVar(&f.publish, "publish", publishLossless, "lossless: every frame, QoS 1; live: as on a vehicle")
+	fs.IntVar(&f.parallel, "parallel", 0, "frames in the networks at a time, which share --threads: more a second, each later;\n"+
+		"0: with --rate max, and without --out, one a thread; else 1")
 	fs.StringVar(&f.out, "out", "", "folder to write frame, relit frame, mask and overlay of each frame to")
 	fs.IntVar(&f.frames, "frames", 0, "end after so many frames; 0: at the end of the source")
 	fs.DurationVar(&f.await, "await-subscriber", 0, "embedded broker: wait so long for someone to subscribe to the masks")
@@ -119,8 +126,16 @@ func (f *replayFlags) settings() (settings.Settings, error) {
 		return s, fail(exitUsage, "--publish %q is not lossless or live", f.publish)
 	case f.frames < 0:
 		return s, fail(exitUsage, "--frames %d must not be below 0", f.frames)
+	case f.parallel < 0 || f.parallel > mostParallel:
+		return s, fail(exitUsage, "--parallel %d is outside 0 to %d", f.parallel, mostParallel)
+	case f.parallel > 1 && f.out != "":
+		return s, fail(exitUsage, "--parallel %d does not go with --out: relit pictures are kept of one frame at a time",
+			f.parallel)
 	case f.await > 0 && f.broker.URL != brokerEmbedded:
 		return s, fail(exitUsage, "--await-subscriber needs --broker embedded: another broker does not tell who subscribes")
+	}
+	if f.parallel == 0 && f.rate == rateMax && f.out == "" {
+		f.parallel = min(cmp.Or(f.Threads, runtime.NumCPU()), mostParallel)
 	}
 	switch f.rate {
 	case rateRealtime, rateMax:
@@ -214,7 +229,7 @@ func (a *app) play(
 		camera: f.camera.ID, source: src, frames: f.frames, engine: e,
 		publish: l.outlet(f.policy(), 0), tap: taps, sender: f.sender,
 		Options: edge.Options{
-			Policy: f.policy(), KeepRelit: f.out != "", CPUClock: true,
+			Policy: f.policy(), KeepRelit: f.out != "", CPUClock: true, Parallel: e.Info().Parallel,
 			Health: edge.NewHealth(l.status), Grace: connectWait,
 		},
 	}, f.live, b)
@@ -284,6 +299,7 @@ type replayReport struct {
 	Provider     string                    `json:"provider"`
 	Precision    string                    `json:"precision"`
 	Library      string                    `json:"library"`
+	Parallel     int                       `json:"parallel"` // frames in the networks at a time
 	Bundle       string                    `json:"bundle_sha256"`
 	Masks        string                    `json:"masks_sha256"`
 }
@@ -296,7 +312,7 @@ func (a *app) replayReport(
 		Frames: t.Masks, Dropped: t.Dropped(), Drops: t.Drops, Source: lost,
 		Seconds: spent.wall.Seconds(), Stages: t.Stages, CoreMs: t.CoreMs, MaskBytes: t.MaskBytes,
 		FirstMaskMs: firstMask(t), Engine: info.Engine, Provider: info.Provider, Precision: info.Precision,
-		Library: info.Library, Bundle: b.SHA256, Masks: hash,
+		Library: info.Library, Parallel: max(info.Parallel, 1), Bundle: b.SHA256, Masks: hash,
 	}
 	for why, n := range lost {
 		if !strings.HasPrefix(why, camera.RestartPrefix) { // those are no frames

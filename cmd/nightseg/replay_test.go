@@ -82,6 +82,26 @@ func TestReplayArrives(t *testing.T) {
 	})
 }
 
+func TestReplayOfFramesSideBySide(t *testing.T) {
+	needEngine(t)
+	dir := drive(t, 8)
+	args := []string{"replay", dir, "--bundle", tinyBundle(t), "--rate", "max", "--loop", "--frames", "30", "--parallel"}
+	var want replayReport
+	commandJSON(t, exitDone, &want, append(args, "1")...)
+	for _, n := range []int{2, 3} {
+		var got replayReport
+		commandJSON(t, exitDone, &got, append(args, fmt.Sprint(n))...)
+		if got.Masks != want.Masks || got.Frames != 30 || got.Dropped != 0 || got.Parallel != n || want.Parallel != 1 {
+			t.Errorf("--parallel %d: %+v, one at a time %+v", n, got, want)
+		}
+	}
+	for _, bad := range [][]string{{"-1"}, {"9"}, {"2", "--out", t.TempDir()}} {
+		if code, _, _ := command(t, append(args, bad...)...); code != exitUsage {
+			t.Errorf("--parallel %v: exit code %d", bad, code)
+		}
+	}
+}
+
 func TestReplayThroughMosquitto(t *testing.T) {
 	needEngine(t)
 	m := startMosquitto(t)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 
 	onnx "github.com/yalue/onnxruntime_go"
@@ -47,6 +48,10 @@ func (e *Engine) appendOpenVINO(opts *onnx.SessionOptions, src *source) error {
 		"device_type":    "CPU",
 		"precision":      "FP32", // of what is not integer; never bfloat16 unasked
 		"num_of_threads": strconv.Itoa(e.info.Threads),
+	}
+	if e.info.Threads < runtime.NumCPU() {
+		// Its threads would be tied to the first cores, and so would those of another engine beside it.
+		options["load_config"] = `{"CPU":{"ENABLE_CPU_PINNING":"NO"}}`
 	}
 	if dir := e.makeCache(src, model.OpenVINO); dir != "" {
 		options["cache_dir"] = dir
