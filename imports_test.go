@@ -68,11 +68,12 @@ var rules = []rule{
 	},
 	{pkg: "relight", may: []string{"edge/frame"}, deny: "it changes pictures before any engine sees them"},
 	{
-		pkg: "model", may: []string{"edge/frame"},
+		pkg: "model", may: []string{"edge/frame", "model/onnx"},
 		deny: "a bundle is read and checked without an engine; engines import it",
 	},
+	{pkg: "model/onnx", deny: "it reads and writes a file format of others, whoever wants that"},
 	{
-		pkg: "model/ort", may: []string{"edge/frame", "model"}, cgo: true,
+		pkg: "model/ort", may: []string{"edge/frame", "model", "model/onnx"}, cgo: true,
 		deny: "an engine runs bundles: a crash in it must be looked for in one place",
 	},
 	{
