@@ -83,6 +83,7 @@ var rules = []rule{
 	{pkg: "model/...", may: []string{"edge/frame", "model"}, deny: "engines and tools of bundles do not know each other"},
 	{pkg: "score", may: []string{"edge/frame"}, deny: "figures about masks do not depend on how the masks came about"},
 	{pkg: "firmware/...", deny: "the board is looked after while the loop is down"},
+	{pkg: "calibrate/observe", deny: "it counts numbers, whatever network they come from"},
 	{
 		pkg: "calibrate/...", may: []string{"edge/...", "camera/...", "model/...", "relight", "score", "./..."},
 		deny: "it works on the stages; what a command line is it need not know",
