@@ -85,6 +85,10 @@ var rules = []rule{
 	{pkg: "firmware/...", deny: "the board is looked after while the loop is down"},
 	{pkg: "calibrate/observe", deny: "it counts numbers, whatever network they come from"},
 	{
+		pkg: "calibrate/qdq", may: []string{"calibrate/observe", "model/onnx"},
+		deny: "it turns one network into another, without an engine or a bundle",
+	},
+	{
 		pkg: "calibrate/...", may: []string{"edge/...", "camera/...", "model/...", "relight", "score", "./..."},
 		deny: "it works on the stages; what a command line is it need not know",
 	},

@@ -120,7 +120,8 @@ func TestWriteAndRead(t *testing.T) {
 			Nodes: []*Node{{
 				Name: "n", Op: "If", Inputs: []string{"a", "", "b"}, Outputs: []string{"c"},
 				Attributes: []*Attribute{
-					IntAttribute("zero", 0), {Name: "f", Type: AttributeFloat, Float: -1.5},
+					IntAttribute("zero", 0),
+					{Name: "f", Type: AttributeFloat, Float: -1.5},
 					{Name: "s", Type: AttributeString, Bytes: []byte("text")},
 					{Name: "l", Type: AttributeInts, Ints: []int64{-1, 0, math.MaxInt64}},
 					{Name: "fl", Type: AttributeFloats, Floats: []float32{0, 2}},
