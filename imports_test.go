@@ -89,6 +89,11 @@ var rules = []rule{
 		deny: "it turns one network into another, without an engine or a bundle",
 	},
 	{
+		pkg:  "calibrate/quantize",
+		may:  []string{"calibrate/observe", "calibrate/qdq", "edge/frame", "model", "model/onnx"},
+		deny: "who runs the networks and where frames come from is given to it, so that it can be tried without",
+	},
+	{
 		pkg: "calibrate/...", may: []string{"edge/...", "camera/...", "model/...", "relight", "score", "./..."},
 		deny: "it works on the stages; what a command line is it need not know",
 	},

@@ -209,9 +209,14 @@ func (b *Bundle) write(o *NewOptions, network []byte, warnings *[]string) (err e
 	if b.Golden.Image, err = b.put("golden/image.png", buf.Bytes()); err != nil {
 		return err
 	}
-	if err := b.writeGolden(o.Engine); err != nil {
+	if err := b.writeGolden(o.Engine, FP32); err != nil {
 		return err
 	}
+	return b.writeManifest()
+}
+
+// writeManifest writes bundle.json.
+func (b *Bundle) writeManifest() error {
 	doc := new(bytes.Buffer)
 	enc := json.NewEncoder(doc)
 	enc.SetEscapeHTML(false)
@@ -219,12 +224,13 @@ func (b *Bundle) write(o *NewOptions, network []byte, warnings *[]string) (err e
 	if err := enc.Encode(&b.Manifest); err != nil {
 		return err
 	}
-	_, err = b.put(ManifestName, doc.Bytes())
+	_, err := b.put(ManifestName, doc.Bytes())
 	return err
 }
 
-// writeGolden runs the network on the golden picture and keeps what it gives.
-func (b *Bundle) writeGolden(open func(*Bundle) (Engine, error)) error {
+// writeGolden runs the networks, which open opens in the given precision, on the
+// golden picture and keeps what they give.
+func (b *Bundle) writeGolden(open func(*Bundle) (Engine, error), precision string) error {
 	if open == nil {
 		return errors.New("no engine to make the golden vectors with")
 	}
@@ -252,12 +258,15 @@ func (b *Bundle) writeGolden(open func(*Bundle) (Engine, error)) error {
 		return err
 	}
 	var out GoldenOutput
-	if out.Logits, err = b.put("golden/logits.fp32.bin", data); err != nil {
+	if out.Logits, err = b.put("golden/logits."+precision+".bin", data); err != nil {
 		return err
 	}
-	if out.Mask, err = b.put("golden/mask.fp32.png", buf.Bytes()); err != nil {
+	if out.Mask, err = b.put("golden/mask."+precision+".png", buf.Bytes()); err != nil {
 		return err
 	}
-	b.Golden.Outputs = map[string]GoldenOutput{FP32: out}
+	if b.Golden.Outputs == nil {
+		b.Golden.Outputs = map[string]GoldenOutput{}
+	}
+	b.Golden.Outputs[precision] = out
 	return nil
 }

@@ -214,7 +214,9 @@ func TestMSE(t *testing.T) {
 	o = seen(t, values...)
 	r := rangeOf(t, o, s)
 	e := func(r Range) float64 { return squares(o.filled(), r.Uint8(), math.Inf(1)) }
-	for _, other := range []Range{{o.Min, o.Max}, {r.Min + o.Min/steps, r.Max}, {r.Min, r.Max + o.Max/steps}, {r.Min, r.Max - o.Max/steps}} {
+	for _, other := range []Range{
+		{o.Min, o.Max}, {r.Min + o.Min/steps, r.Max}, {r.Min, r.Max + o.Max/steps}, {r.Min, r.Max - o.Max/steps},
+	} {
 		if e(other) < e(r) {
 			t.Errorf("%v has the error %g, %v %g", r, e(r), other, e(other))
 		}
@@ -296,7 +298,8 @@ func TestQuantise(t *testing.T) {
 			t.Fatalf("%v: 0 becomes %g", r, p.Value(p.Quantise(0)))
 		}
 		v := r.Min + (r.Max-r.Min)*rng.Float32()
-		if d := math.Abs(float64(p.Value(p.Quantise(v)) - v)); d > 1.001*float64(p.Scale) { // a step: the zero point is rounded
+		d := math.Abs(float64(p.Value(p.Quantise(v)) - v))
+		if d > 1.001*float64(p.Scale) { // a step at an end, where the zero point is rounded
 			t.Fatalf("%v: %g is off by %g, steps of %g", r, v, d, p.Scale)
 		}
 		for _, q := range []uint8{0, 1, 128, 255} {

@@ -161,6 +161,7 @@ func compareConstants(t *testing.T, ours, theirs *onnx.Model) {
 			}
 		}
 	}
+	t.Logf("%d of %d channels have larger steps", coarser, channels)
 	if channels < 1000 || coarser > channels/100 {
 		t.Errorf("%d of %d channels have larger steps", coarser, channels)
 	}

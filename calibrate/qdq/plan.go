@@ -20,6 +20,9 @@ import (
 	"nightseg/model/onnx"
 )
 
+// ErrNoLayers is returned for a network of which nothing would become integer.
+var ErrNoLayers = errors.New("no layer with constant float32 weights is left to become integer")
+
 // minOpset is the first set of operators with a scale per channel.
 const minOpset = 13
 
@@ -78,7 +81,7 @@ func New(m *onnx.Model, keep []string) (*Plan, error) {
 	}
 	p.types = elementTypes(&p.graph, p.index)
 	kept := func(n *onnx.Node) bool {
-		return slices.ContainsFunc(keep, func(word string) bool { return strings.Contains(n.Name, word) })
+		return slices.ContainsFunc(keep, func(word string) bool { return strings.Contains(label(n), word) })
 	}
 	if err := p.chooseLayers(kept); err != nil {
 		return nil, err
@@ -90,7 +93,15 @@ func New(m *onnx.Model, keep []string) (*Plan, error) {
 
 // Names reports whether a word is in the name of a node of the network.
 func Names(m *onnx.Model, word string) bool {
-	return slices.ContainsFunc(m.Graph.Nodes, func(n *onnx.Node) bool { return strings.Contains(n.Name, word) })
+	return slices.ContainsFunc(m.Graph.Nodes, func(n *onnx.Node) bool { return strings.Contains(label(n), word) })
+}
+
+// label is the name of a node, or of what it makes where it has none.
+func label(n *onnx.Node) string {
+	if n.Name == "" && len(n.Outputs) > 0 {
+		return n.Outputs[0]
+	}
+	return n.Name
 }
 
 // Kept returns the names of the nodes with weights that stay float.
@@ -101,7 +112,7 @@ func (p *Plan) Layers() []string {
 	var names []string
 	for _, n := range p.graph.Nodes {
 		if p.layers[n] != nil {
-			names = append(names, n.Name)
+			names = append(names, label(n))
 		}
 	}
 	return names
@@ -118,17 +129,18 @@ func (p *Plan) chooseLayers(kept func(*onnx.Node) bool) error {
 			continue
 		}
 		if kept(n) {
-			p.kept = append(p.kept, n.Name)
+			p.kept = append(p.kept, label(n))
 			continue
 		}
 		p.layers[n] = l
 	}
+	after, _ := p.between()
 	seen := map[path]bool{}
 	for _, out := range p.graph.Outputs {
-		p.freePicture(path{out.Name, false}, seen)
+		p.freePicture(path{out.Name, false}, after, seen)
 	}
 	if len(p.layers) == 0 {
-		return errors.New("no layer with constant float32 weights is left to become integer")
+		return ErrNoLayers
 	}
 	return nil
 }
@@ -136,7 +148,7 @@ func (p *Plan) chooseLayers(kept func(*onnx.Node) bool) error {
 // freePicture takes layers out that are next to an output behind arithmetic and
 // have few channels: there a picture is put together from a map or a residual, and
 // bytes would show in it as steps. Such layers cost next to nothing.
-func (p *Plan) freePicture(at path, seen map[path]bool) {
+func (p *Plan) freePicture(at path, after map[*onnx.Node]bool, seen map[path]bool) {
 	n := p.index.Maker(at.tensor)
 	if n == nil || seen[at] {
 		return
@@ -144,16 +156,16 @@ func (p *Plan) freePicture(at path, seen map[path]bool) {
 	seen[at] = true
 	switch {
 	case p.layers[n] != nil:
-		if at.arithmetic && p.layers[n].narrow() {
+		if at.arithmetic && p.layers[n].narrow(after[n]) {
 			delete(p.layers, n)
-			p.kept = append(p.kept, n.Name)
-			p.freePicture(path{n.Input(0), true}, seen)
+			p.kept = append(p.kept, label(n))
+			p.freePicture(path{n.Input(0), true}, after, seen)
 		}
 	case moves[n.Op] || rearranges[n.Op]:
-		p.freePicture(path{n.Input(0), at.arithmetic}, seen)
+		p.freePicture(path{n.Input(0), at.arithmetic}, after, seen)
 	case elementwise[n.Op]:
 		for _, in := range n.Inputs {
-			p.freePicture(path{in, true}, seen)
+			p.freePicture(path{in, true}, after, seen)
 		}
 	}
 }

@@ -20,8 +20,8 @@ type layer struct {
 	beta   float32 // of a Gemm, which the bias already has
 }
 
-// narrow layers make or take a picture or a map.
-func (l *layer) narrow() bool { return l.inputs <= 3 || l.output <= 3 }
+// narrow layers make a picture or a map, or take one that another layer made.
+func (l *layer) narrow(after bool) bool { return l.output <= 3 || after && l.inputs <= 3 }
 
 // layerOf returns the weights of a node, nil for one that has none or cannot be
 // integer: with weights or a bias that are computed, in float16, or scaled.
