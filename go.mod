@@ -18,6 +18,7 @@ require (
 	golang.org/x/sys v0.38.0
 	golang.org/x/term v0.37.0
 	golang.org/x/text v0.31.0
+	google.golang.org/protobuf v1.36.11 // its wire format alone, of which ONNX files are made (model/onnx)
 )
 
 require (

@@ -68,11 +68,12 @@ var rules = []rule{
 	},
 	{pkg: "relight", may: []string{"edge/frame"}, deny: "it changes pictures before any engine sees them"},
 	{
-		pkg: "model", may: []string{"edge/frame"},
+		pkg: "model", may: []string{"edge/frame", "model/onnx"},
 		deny: "a bundle is read and checked without an engine; engines import it",
 	},
+	{pkg: "model/onnx", deny: "it reads and writes a file format of others, whoever wants that"},
 	{
-		pkg: "model/ort", may: []string{"edge/frame", "model"}, cgo: true,
+		pkg: "model/ort", may: []string{"edge/frame", "model", "model/onnx"}, cgo: true,
 		deny: "an engine runs bundles: a crash in it must be looked for in one place",
 	},
 	{
@@ -82,6 +83,16 @@ var rules = []rule{
 	{pkg: "model/...", may: []string{"edge/frame", "model"}, deny: "engines and tools of bundles do not know each other"},
 	{pkg: "score", may: []string{"edge/frame"}, deny: "figures about masks do not depend on how the masks came about"},
 	{pkg: "firmware/...", deny: "the board is looked after while the loop is down"},
+	{pkg: "calibrate/observe", deny: "it counts numbers, whatever network they come from"},
+	{
+		pkg: "calibrate/qdq", may: []string{"calibrate/observe", "model/onnx"},
+		deny: "it turns one network into another, without an engine or a bundle",
+	},
+	{
+		pkg:  "calibrate/quantize",
+		may:  []string{"calibrate/observe", "calibrate/qdq", "edge/frame", "model", "model/onnx"},
+		deny: "who runs the networks and where frames come from is given to it, so that it can be tried without",
+	},
 	{
 		pkg: "calibrate/...", may: []string{"edge/...", "camera/...", "model/...", "relight", "score", "./..."},
 		deny: "it works on the stages; what a command line is it need not know",

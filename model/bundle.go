@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"nightseg/model/onnx"
 )
 
 // maxFile is the largest file of a bundle that is read, in bytes.
@@ -165,22 +167,23 @@ func (b *Bundle) checkGraph(name string, g *Graph, f File, data []byte) error {
 			Remedy: "export the network again so that it fits graphs." + name + " of " + ManifestName,
 		}
 	}
-	net, err := InspectONNX(data)
+	m, err := onnx.Parse(data)
 	if err != nil {
 		return &FileError{File: b.path(f), Problem: "is not an ONNX network", Err: err, Remedy: remedyCopy}
 	}
-	if net.External {
+	if m.Graph.External() {
 		return bad("keeps weights in other files, which a bundle cannot hold")
 	}
-	in, out := net.Input(g.Input.Name), net.Output(g.Output.Name)
-	if in == nil || len(net.Inputs) != 1 {
-		return bad("has the inputs [%s], not the single input %q", portNames(net.Inputs), g.Input.Name)
+	inputs := m.Graph.RealInputs()
+	in, out := onnx.Find(inputs, g.Input.Name), onnx.Find(m.Graph.Outputs, g.Output.Name)
+	if in == nil || len(inputs) != 1 {
+		return bad("has the inputs [%s], not the single input %q", portNames(inputs), g.Input.Name)
 	}
 	if out == nil {
-		return bad("has the outputs [%s], not %q", portNames(net.Outputs), g.Output.Name)
+		return bad("has the outputs [%s], not %q", portNames(m.Graph.Outputs), g.Output.Name)
 	}
-	if in.Type != g.Input.Type || out.Type != g.Output.Type {
-		return bad("has %s input and %s output, not %s and %s", in.Type, out.Type, g.Input.Type, g.Output.Type)
+	if i, o := in.Elem().String(), out.Elem().String(); i != g.Input.Type || o != g.Output.Type {
+		return bad("has %s input and %s output, not %s and %s", i, o, g.Input.Type, g.Output.Type)
 	}
 	if name == "ranges" {
 		return nil
@@ -188,7 +191,7 @@ func (b *Bundle) checkGraph(name string, g *Graph, f File, data []byte) error {
 	return b.checkShapes(name, g, in, out, bad)
 }
 
-func (b *Bundle) checkShapes(name string, g *Graph, in, out *TensorInfo, bad func(string, ...any) error) error {
+func (b *Bundle) checkShapes(name string, g *Graph, in, out *onnx.Value, bad func(string, ...any) error) error {
 	channels := len(b.Classes)
 	if name == "relight" {
 		channels = 3
@@ -198,16 +201,16 @@ func (b *Bundle) checkShapes(name string, g *Graph, in, out *TensorInfo, bad fun
 		if g.Input.Layout == "NHWC" {
 			want = []int64{1, int64(s[0]), int64(s[1]), 3}
 		}
-		if !fits(in.Shape, want) {
-			return bad("takes an input of shape %v, not %v", in.Shape, want)
+		if !fits(in.Shape(), want) {
+			return bad("takes an input of shape %v, not %v", in.Shape(), want)
 		}
 		oh, ow := s[0], s[1]
 		if name != "relight" {
 			oh, ow = b.LogitSize(oh, ow)
 		}
-		if want := []int64{1, int64(channels), int64(oh), int64(ow)}; !fits(out.Shape, want) {
+		if want := []int64{1, int64(channels), int64(oh), int64(ow)}; !fits(out.Shape(), want) {
 			return bad("gives an output of shape %v, not %v (%d classes, stride %d, logits %v)",
-				out.Shape, want, len(b.Classes), b.Stride, b.Logits)
+				out.Shape(), want, len(b.Classes), b.Stride, b.Logits)
 		}
 	}
 	return nil
@@ -229,10 +232,10 @@ func fits(declared, want []int64) bool {
 	return true
 }
 
-func portNames(ts []TensorInfo) string {
-	names := make([]string, len(ts))
-	for i, t := range ts {
-		names[i] = t.Name
+func portNames(values []*onnx.Value) string {
+	names := make([]string, len(values))
+	for i, v := range values {
+		names[i] = v.Name
 	}
 	return strings.Join(names, ", ")
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"nightseg/edge/frame"
+	"nightseg/model/onnx"
 )
 
 // NewOptions say how a user's own segmentation network becomes a bundle.
@@ -82,22 +83,23 @@ func describe(o *NewOptions) (*Bundle, []byte, error) {
 				"as input (float32 NCHW, or uint8 NHWC), batch 1, and logits (float32 NCHW) as first output",
 		}
 	}
-	net, err := InspectONNX(data)
+	m, err := onnx.Parse(data)
 	if err != nil {
 		return nil, nil, bad("is not an ONNX network: %v", err)
 	}
-	if net.External {
+	if m.Graph.External() {
 		return nil, nil, bad("keeps weights in other files")
 	}
-	if len(net.Inputs) != 1 || len(net.Outputs) == 0 {
-		return nil, nil, bad("has the inputs [%s] and the outputs [%s]", portNames(net.Inputs), portNames(net.Outputs))
+	inputs, outputs := m.Graph.RealInputs(), m.Graph.Outputs
+	if len(inputs) != 1 || len(outputs) == 0 {
+		return nil, nil, bad("has the inputs [%s] and the outputs [%s]", portNames(inputs), portNames(outputs))
 	}
 	classes, err := ReadClasses(o.Classes)
 	if err != nil {
 		return nil, nil, err
 	}
 	b := &Bundle{Dir: o.Out, Path: o.Out, Manifest: o.defaults(classes)}
-	if err := b.readPorts(&net.Inputs[0], &net.Outputs[0], o, bad); err != nil {
+	if err := b.readPorts(inputs[0], outputs[0], o, bad); err != nil {
 		return nil, nil, err
 	}
 	return b, data, nil
@@ -130,34 +132,35 @@ func (o *NewOptions) defaults(classes []Class) Manifest {
 }
 
 // readPorts fills in graph, shape and stride from the network's input and output.
-func (b *Bundle) readPorts(in, out *TensorInfo, o *NewOptions, bad func(string, ...any) error) error {
+func (b *Bundle) readPorts(in, out *onnx.Value, o *NewOptions, bad func(string, ...any) error) error {
+	kind, shapeIn, shapeOut := in.Elem(), in.Shape(), out.Shape()
 	layout := "NCHW"
 	ih, iw, ic := 2, 3, 1
-	if in.Type == "uint8" {
+	if kind == onnx.Uint8 {
 		layout, ih, iw, ic = "NHWC", 1, 2, 3
 	}
-	if (in.Type != "float32" && in.Type != "uint8") || len(in.Shape) != 4 || in.Shape[ic] != 3 || in.Shape[0] > 1 {
-		return bad("has the input %q of %s %v", in.Name, in.Type, in.Shape)
+	if (kind != onnx.Float && kind != onnx.Uint8) || len(shapeIn) != 4 || shapeIn[ic] != 3 || shapeIn[0] > 1 {
+		return bad("has the input %q of %v %v", in.Name, kind, shapeIn)
 	}
-	if out.Type != "float32" || len(out.Shape) != 4 {
-		return bad("has the output %q of %s %v, not logits", out.Name, out.Type, out.Shape)
+	if out.Elem() != onnx.Float || len(shapeOut) != 4 {
+		return bad("has the output %q of %v %v, not logits", out.Name, out.Elem(), shapeOut)
 	}
-	if c := out.Shape[1]; c >= 0 && c != int64(len(b.Classes)) {
+	if c := shapeOut[1]; c >= 0 && c != int64(len(b.Classes)) {
 		return bad("gives %d classes, where %s lists %d", c, o.Classes, len(b.Classes))
 	}
 	shape := o.Shape
-	for i, d := range []int64{in.Shape[ih], in.Shape[iw]} {
+	for i, d := range []int64{shapeIn[ih], shapeIn[iw]} {
 		switch {
 		case d > 0 && shape[i] == 0:
 			shape[i] = int(d)
 		case d > 0 && shape[i] != int(d):
-			return bad("takes %v, not the %dx%d that was asked for", in.Shape, o.Shape[1], o.Shape[0])
+			return bad("takes %v, not the %dx%d that was asked for", shapeIn, o.Shape[1], o.Shape[0])
 		case shape[i] <= 0:
 			return bad("leaves its input size open: state height and width")
 		}
 	}
 	b.Shapes = [][2]int{shape}
-	h, w := int(out.Shape[2]), int(out.Shape[3])
+	h, w := int(shapeOut[2]), int(shapeOut[3])
 	if h <= 0 || w <= 0 {
 		return bad("leaves its output size open: export it for %dx%d", shape[1], shape[0])
 	}
@@ -165,7 +168,7 @@ func (b *Bundle) readPorts(in, out *TensorInfo, o *NewOptions, bad func(string, 
 		return bad("gives logits of %dx%d for an input of %dx%d, which is no whole stride", w, h, shape[1], shape[0])
 	}
 	b.Graphs.Segment = &Graph{
-		Input:  Port{Name: in.Name, Type: in.Type, Layout: layout},
+		Input:  Port{Name: in.Name, Type: kind.String(), Layout: layout},
 		Output: Port{Name: out.Name, Type: "float32", Layout: "NCHW"},
 	}
 	return nil
@@ -206,9 +209,14 @@ func (b *Bundle) write(o *NewOptions, network []byte, warnings *[]string) (err e
 	if b.Golden.Image, err = b.put("golden/image.png", buf.Bytes()); err != nil {
 		return err
 	}
-	if err := b.writeGolden(o.Engine); err != nil {
+	if err := b.writeGolden(o.Engine, FP32); err != nil {
 		return err
 	}
+	return b.writeManifest()
+}
+
+// writeManifest writes bundle.json.
+func (b *Bundle) writeManifest() error {
 	doc := new(bytes.Buffer)
 	enc := json.NewEncoder(doc)
 	enc.SetEscapeHTML(false)
@@ -216,12 +224,13 @@ func (b *Bundle) write(o *NewOptions, network []byte, warnings *[]string) (err e
 	if err := enc.Encode(&b.Manifest); err != nil {
 		return err
 	}
-	_, err = b.put(ManifestName, doc.Bytes())
+	_, err := b.put(ManifestName, doc.Bytes())
 	return err
 }
 
-// writeGolden runs the network on the golden picture and keeps what it gives.
-func (b *Bundle) writeGolden(open func(*Bundle) (Engine, error)) error {
+// writeGolden runs the networks, which open opens in the given precision, on the
+// golden picture and keeps what they give.
+func (b *Bundle) writeGolden(open func(*Bundle) (Engine, error), precision string) error {
 	if open == nil {
 		return errors.New("no engine to make the golden vectors with")
 	}
@@ -249,12 +258,15 @@ func (b *Bundle) writeGolden(open func(*Bundle) (Engine, error)) error {
 		return err
 	}
 	var out GoldenOutput
-	if out.Logits, err = b.put("golden/logits.fp32.bin", data); err != nil {
+	if out.Logits, err = b.put("golden/logits."+precision+".bin", data); err != nil {
 		return err
 	}
-	if out.Mask, err = b.put("golden/mask.fp32.png", buf.Bytes()); err != nil {
+	if out.Mask, err = b.put("golden/mask."+precision+".png", buf.Bytes()); err != nil {
 		return err
 	}
-	b.Golden.Outputs = map[string]GoldenOutput{FP32: out}
+	if b.Golden.Outputs == nil {
+		b.Golden.Outputs = map[string]GoldenOutput{}
+	}
+	b.Golden.Outputs[precision] = out
 	return nil
 }

@@ -35,10 +35,9 @@ var (
 	slowInt8 = []string{"avx2", "asimd"}
 )
 
-func (d *doctor) processor(context.Context) {
-	info := readWord(d.root, "proc/cpuinfo")
-	name, flags := "", []string(nil)
-	for line := range strings.Lines(info) {
+// processorOf reads the name of the processor and what it can do.
+func processorOf(root fs.FS) (name string, flags []string) {
+	for line := range strings.Lines(readWord(root, "proc/cpuinfo")) {
 		key, value, _ := strings.Cut(line, ":")
 		switch strings.TrimSpace(key) {
 		case "model name", "Model":
@@ -47,6 +46,11 @@ func (d *doctor) processor(context.Context) {
 			flags = strings.Fields(value)
 		}
 	}
+	return name, flags
+}
+
+func (d *doctor) processor(context.Context) {
+	name, flags := processorOf(d.root)
 	text := fmt.Sprintf("%d cores", runtime.NumCPU())
 	if name != "" {
 		text += ", " + name

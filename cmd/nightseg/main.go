@@ -97,7 +97,7 @@ func newRoot(a *app) *cobra.Command {
 	})
 	root.AddCommand(
 		newRunCommand(a), newReplayCommand(a), newDemoCommand(a), newWatchCommand(a),
-		newEvalCommand(a), newBenchCommand(a), newBundleCommand(a), newSynthCommand(a),
+		newEvalCommand(a), newBenchCommand(a), newBundleCommand(a), newCalibrateCommand(a), newSynthCommand(a),
 		newDoctorCommand(a), newConfigCommand(a),
 	)
 	for _, c := range root.Commands() {

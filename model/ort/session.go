@@ -12,6 +12,7 @@ import (
 	onnx "github.com/yalue/onnxruntime_go"
 
 	"nightseg/model"
+	onnxfile "nightseg/model/onnx"
 )
 
 // session is one loaded graph with its tensors bound.
@@ -100,13 +101,14 @@ func (e *Engine) open(src *source, p plan) (*session, error) {
 	if err != nil {
 		return nil, &model.FileError{File: src.path, Problem: "cannot be read", Err: err}
 	}
-	net, err := model.InspectONNX(data)
+	file, err := onnxfile.Parse(data)
 	if err != nil {
 		return nil, &model.FileError{File: src.path, Problem: "is not an ONNX network", Err: err}
 	}
-	s := &session{name: src.name, share: map[string]int{p.first(): net.Nodes}}
+	nodes := file.Graph.Work()
+	s := &session{name: src.name, share: map[string]int{p.first(): nodes}}
 	if !p.strict {
-		if s.share, err = e.profile(src, p, net.Nodes); err != nil {
+		if s.share, err = e.profile(src, p, nodes); err != nil {
 			return nil, err
 		}
 		if s.share[p.first()] == 0 {

@@ -7,6 +7,7 @@ import (
 
 	"nightseg/edge/frame"
 	"nightseg/model"
+	onnxfile "nightseg/model/onnx"
 )
 
 var errNoCgo = errors.New("this program was built without cgo and has no ONNX Runtime engine; " +
@@ -29,3 +30,24 @@ func (*Engine) Info() model.Info { return model.Info{} }
 
 // Close does nothing.
 func (*Engine) Close() error { return nil }
+
+// Runner cannot be had in a build without cgo.
+type Runner struct{}
+
+// NewRunner says that this build has no ONNX Runtime.
+func NewRunner(*onnxfile.Model, []int64, model.Options) (*Runner, error) { return nil, errNoCgo }
+
+// Floats is empty in this build.
+func (*Runner) Floats() []float32 { return nil }
+
+// Bytes is empty in this build.
+func (*Runner) Bytes() []uint8 { return nil }
+
+// Library is empty in this build.
+func (*Runner) Library() string { return "" }
+
+// Run says that this build has no ONNX Runtime.
+func (*Runner) Run(func(string, []float32) error) error { return errNoCgo }
+
+// Close does nothing.
+func (*Runner) Close() error { return nil }

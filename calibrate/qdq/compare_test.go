@@ -1,0 +1,282 @@
+//go:build cgo
+
+package qdq
+
+import (
+	"bytes"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"nightseg/calibrate/observe"
+	"nightseg/model"
+	"nightseg/model/onnx"
+	"nightseg/model/ort"
+)
+
+const shipped = "../../model/bundles/street-11"
+
+func load(t testing.TB, name string) *onnx.Model {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := onnx.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// run feeds a network values, bytes or floats in 0..255, and returns its first output.
+func run(t testing.TB, m *onnx.Model, shape []int64, values []float32) []float32 {
+	t.Helper()
+	var out []float32
+	runAll(t, m, shape, values, func(name string, v []float32) {
+		if name == m.Graph.Outputs[0].Name {
+			out = append(out, v...)
+		}
+	})
+	return out
+}
+
+func runAll(t testing.TB, m *onnx.Model, shape []int64, values []float32, see func(string, []float32)) {
+	t.Helper()
+	if _, err := ort.FindLibrary(""); err != nil {
+		t.Skipf("needs ONNX Runtime: %v", err)
+	}
+	r, err := ort.NewRunner(m, shape, model.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	copy(r.Floats(), values)
+	for i := range r.Bytes() {
+		r.Bytes()[i] = uint8(values[i])
+	}
+	if err := r.Run(func(name string, v []float32) error { see(name, v); return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// scalesOf reads the ranges that onnxruntime's quantiser gave the tensors of an
+// integer network.
+func scalesOf(t testing.TB, m *onnx.Model) map[string]observe.Range {
+	t.Helper()
+	x, err := m.Graph.Index()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ranges := map[string]observe.Range{}
+	for _, n := range m.Graph.Nodes {
+		name, ok := strings.CutSuffix(n.Name, "_QuantizeLinear")
+		if n.Op != "QuantizeLinear" || !ok {
+			continue
+		}
+		s, err := x.Constant(n.Input(1)).Floats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		zero := x.Constant(n.Input(2))
+		z := float32(append(zero.Ints32, 0)[0])
+		if len(zero.Raw) == 1 {
+			z = float32(zero.Raw[0])
+		}
+		ranges[name] = observe.Range{Min: -z * s[0], Max: (255 - z) * s[0]}
+	}
+	return ranges
+}
+
+func relative(got, want []float32) float64 { return model.RelativeDifference(got, want) }
+
+// With the ranges of the file that onnxruntime's quantiser made, the shipped
+// segmentation net gives nearly the same logits: the rounding is at the same
+// places, but for the pools, which have ranges of their own here.
+func TestSameRangesGiveTheSameLogits(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the shipped network")
+	}
+	theirs := load(t, filepath.Join(shipped, "segment.int8.onnx"))
+	p := plan(t, load(t, filepath.Join(shipped, "segment.onnx")))
+	ranges := scalesOf(t, theirs)
+	for _, name := range p.Tensors() {
+		if _, ok := ranges[name]; !ok {
+			t.Errorf("%s is rounded here alone", name)
+		}
+	}
+	ours, err := p.Write(ranges)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for op, want := range countOps(theirs) {
+		if got := countOps(ours)[op]; got != want {
+			t.Errorf("%d nodes %s, onnxruntime's quantiser has %d", got, op, want)
+		}
+	}
+	shape := []int64{1, 3, 480, 640}
+	x := goldenInput(t)
+	want := run(t, theirs, shape, x)
+	got := run(t, ours, shape, x)
+	if d := relative(got, want); len(got) == 0 || d > 1e-3 {
+		t.Errorf("logits differ by %.3g of their range", d)
+	}
+	compareConstants(t, ours, theirs)
+}
+
+// compareConstants holds the integer weights against those that onnxruntime's
+// quantiser made: equal bytes where the scales are equal. Channels of tiny weights
+// and large biases have larger steps here, so that sums stay within int32.
+func compareConstants(t *testing.T, ours, theirs *onnx.Model) {
+	t.Helper()
+	find := func(m *onnx.Model, name string) *onnx.Tensor {
+		i := slices.IndexFunc(m.Graph.Initializers, func(w *onnx.Tensor) bool { return w.Name == name })
+		if i < 0 {
+			t.Fatalf("no tensor %q", name)
+		}
+		return m.Graph.Initializers[i]
+	}
+	channels, coarser := 0, 0
+	for _, q := range ours.Graph.Initializers {
+		name, ok := strings.CutSuffix(q.Name, "_quantized")
+		if !ok || q.Type != onnx.Int8 {
+			continue
+		}
+		w := find(theirs, q.Name)
+		got, want := floats(t, ours, name+"_scale"), floats(t, theirs, name+"_scale")
+		size := len(q.Raw) / len(got)
+		for c, s := range got {
+			channels++
+			if s != want[c] {
+				coarser++
+				if s < want[c] || s > 2.01*want[c] {
+					t.Errorf("%s, channel %d: scale %g, want %g", name, c, s, want[c])
+				}
+			} else if !bytes.Equal(q.Raw[c*size:][:size], w.Raw[c*size:][:size]) {
+				t.Errorf("%s, channel %d has other weights", name, c)
+			}
+		}
+	}
+	t.Logf("%d of %d channels have larger steps", coarser, channels)
+	if channels < 1000 || coarser > channels/100 {
+		t.Errorf("%d of %d channels have larger steps", coarser, channels)
+	}
+}
+
+// goldenInput is the golden picture, normalised.
+func goldenInput(t testing.TB) []float32 {
+	t.Helper()
+	b, err := model.Open(shipped)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := b.GoldenFrame()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := f.W * f.H
+	x := make([]float32, 3*n)
+	for i, v := range f.Pix {
+		c := i % 3
+		x[c*n+i/3] = float32((float64(v)/255 - b.Normalise.Mean[c]) / b.Normalise.Std[c])
+	}
+	return x
+}
+
+func countOps(m *onnx.Model) map[string]int {
+	count := map[string]int{}
+	for _, n := range m.Graph.Nodes {
+		count[n.Op]++
+	}
+	return count
+}
+
+// The relight net's picture is put together in float: what makes gain and offset,
+// what enlarges them, and all behind.
+func TestRelightKeepsItsPicture(t *testing.T) {
+	p := plan(t, load(t, filepath.Join(shipped, "relight.onnx")))
+	for _, part := range []string{"/gain/", "/offset/", "/enlarge/", "/enlarge_1/"} {
+		found := false
+		for _, name := range p.Kept() {
+			found = found || strings.Contains(name, part)
+		}
+		if !found {
+			t.Errorf("%s becomes integer; float are %q", part, p.Kept())
+		}
+	}
+	if len(p.Layers()) != 8 || len(p.Kept()) != 4 {
+		t.Errorf("integer %q, float %q", p.Layers(), p.Kept())
+	}
+	for _, name := range p.Tensors() {
+		if name == "relit" || strings.Contains(name, "Tanh") || strings.Contains(name, "Mul") {
+			t.Errorf("%s is rounded", name)
+		}
+	}
+}
+
+// Ranges from the float network's own tensors, and the integer network next to it.
+func TestIntegerNetworkIsNearTheFloatOne(t *testing.T) {
+	m := load(t, filepath.Join(shipped, "relight.onnx"))
+	p := plan(t, m)
+	shape := []int64{1, 480, 640, 3}
+	x := make([]float32, 480*640*3)
+	for i := range x {
+		x[i] = float32(math.Round(60 + 50*math.Sin(float64(i)/3000) + float64(i%7)))
+	}
+	ranges := map[string]observe.Range{}
+	var want []float32
+	runAll(t, p.RangeModel(), shape, x, func(name string, v []float32) {
+		o := new(observe.Observer)
+		if err := o.Add(v); err != nil {
+			t.Fatal(err)
+		}
+		ranges[name] = observe.Range{Min: o.Min, Max: o.Max}
+		if name == "relit" {
+			want = append(want, v...)
+		}
+	})
+	q, err := p.Write(ranges)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := relative(run(t, q, shape, x), want); d > 0.005 {
+		t.Errorf("relit picture differs by %.3g of its range", d)
+	}
+}
+
+// What QuantizeLinear and DequantizeLinear of ONNX Runtime make of values is what
+// this module makes of them, ties included.
+func TestONNXRuntimeRoundsTheSame(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	for range 30 {
+		r := observe.Range{Min: float32(-rng.ExpFloat64()), Max: float32(rng.ExpFloat64() * 4)}
+		p := r.Uint8()
+		x := make([]float32, 4096)
+		for i := range x {
+			if x[i] = (r.Max-r.Min)*1.2*rng.Float32() + r.Min*1.1; i%3 == 0 {
+				x[i] = (float32(rng.IntN(300)) - 20.5) * p.Scale // about in the middle
+			}
+		}
+		n := int64(len(x))
+		m := &onnx.Model{IRVersion: 8, Opsets: []*onnx.Opset{{Version: 17}}, Graph: &onnx.Graph{
+			Name: "g", Inputs: []*onnx.Value{onnx.NewValue("x", onnx.Float)},
+			Outputs: []*onnx.Value{onnx.NewValue("y", onnx.Float)},
+			Initializers: []*onnx.Tensor{
+				onnx.NewFloats("s", []float32{p.Scale}), onnx.NewBytes("z", onnx.Uint8, []byte{p.Zero}),
+			},
+			Nodes: []*onnx.Node{
+				{Op: "QuantizeLinear", Inputs: []string{"x", "s", "z"}, Outputs: []string{"q"}},
+				{Op: "DequantizeLinear", Inputs: []string{"q", "s", "z"}, Outputs: []string{"y"}},
+			},
+		}}
+		for i, got := range run(t, m, []int64{n}, x) {
+			if want := p.Value(p.Quantise(x[i])); got != want {
+				t.Fatalf("%v: %g (%g steps) becomes %g there, %g here", p, x[i], x[i]/p.Scale, got, want)
+			}
+		}
+	}
+}

@@ -1,0 +1,268 @@
+package quantize
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"nightseg/calibrate/observe"
+	"nightseg/edge/frame"
+	"nightseg/model"
+	"nightseg/model/onnx"
+)
+
+// saveEvery is how many frames may have to be run again.
+const saveEvery = 8
+
+// scan looks over the drive and chooses frames.
+func (j *job) scan(ctx context.Context) (err error) {
+	src, err := j.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, src.Close()) }()
+	total := src.Len()
+	if total < 0 || total > j.Scan {
+		total = j.Scan
+	}
+	step, done := j.Progress("look", total)
+	defer done()
+	var f frame.Frame
+	var sums [][sha256.Size]byte
+	drive := sha256.New()
+	for len(sums) < j.Scan {
+		err := src.Next(ctx, &f)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		sum := hashOf(&f)
+		drive.Write(sum[:])
+		sums = append(sums, sum)
+		j.Chooser.Look(&f)
+		step()
+	}
+	if len(sums) == 0 {
+		return errors.New("the drive has no frames")
+	}
+	picked := j.Chooser.Choose(j.Frames)
+	if len(picked) == 0 || !slices.IsSorted(picked) || picked[0] < 0 || picked[len(picked)-1] >= len(sums) {
+		return fmt.Errorf("the choice of frames is %v, of %d", picked, len(sums))
+	}
+	j.state.Drive = driveRecord{j.Drive, hex.EncodeToString(drive.Sum(nil)), len(sums)}
+	for _, i := range slices.Compact(picked) {
+		j.state.Chosen = append(j.state.Chosen, chosen{i, hex.EncodeToString(sums[i][:])})
+	}
+	j.state.Seen = map[string]map[string]*observe.Observer{}
+	for name, p := range j.plans {
+		if p == nil {
+			continue
+		}
+		j.state.Seen[name] = map[string]*observe.Observer{}
+		for _, tensor := range p.Tensors() {
+			j.state.Seen[name][tensor] = new(observe.Observer)
+		}
+	}
+	return j.save()
+}
+
+// hashOf is of the size and the pixels of a frame.
+func hashOf(f *frame.Frame) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	h.Write(binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, uint32(f.W)), uint32(f.H)))
+	h.Write(f.Pix)
+	h.Sum(sum[:0])
+	return sum
+}
+
+// gather runs the chosen frames that were not run yet.
+func (j *job) gather(ctx context.Context) (err error) {
+	left := j.state.Chosen[j.state.Done:]
+	step, done := j.Progress("ranges", len(left))
+	defer done()
+	if len(left) == 0 {
+		return nil
+	}
+	nets, err := j.load()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, nets.close()) }()
+	if was, is := j.state.Library, nets.segment.Library(); was != "" && was != is {
+		return fmt.Errorf("the work so far was done with %s, not %s: remove %s to start again", was, is, StateFile(j.Out))
+	}
+	j.state.Library = nets.segment.Library()
+	src, err := j.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, src.Close()) }()
+	whole := true  // the state holds no part of a frame
+	defer func() { // also of a run that was broken off
+		if whole {
+			err = errors.Join(err, j.save())
+		}
+	}()
+	var f frame.Frame
+	at := 0
+	for _, c := range left {
+		for ; at <= c.Index; at++ {
+			if err := src.Next(ctx, &f); err != nil {
+				if errors.Is(err, io.EOF) {
+					return fmt.Errorf("the drive ended at frame %d, where it had %d before: "+
+						"give a recording, not a live camera", at, j.state.Drive.Frames)
+				}
+				return err
+			}
+		}
+		if sum := hashOf(&f); hex.EncodeToString(sum[:]) != c.SHA256 {
+			return fmt.Errorf("frame %d is another one than before: give a recording that does not change", c.Index)
+		}
+		whole = false
+		if err := nets.see(&f, j.state.Done%plainEvery == 0); err != nil {
+			return fmt.Errorf("frame %d: %w", c.Index, err)
+		}
+		j.state.Done, whole = j.state.Done+1, true
+		step()
+		if j.state.Done%saveEvery == 0 {
+			if err := j.save(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// networks are the float networks that show what is inside of them.
+type networks struct {
+	*job
+	relight, segment *probe
+	relit            []float32
+}
+
+// probe is one network and the observers of its tensors.
+type probe struct {
+	Network
+	input  string
+	output string
+	seen   map[string]*observe.Observer // nil: nothing of it becomes integer
+}
+
+func (j *job) load() (*networks, error) {
+	n := &networks{job: j}
+	var err error
+	if n.segment, err = j.probe("segment"); err == nil && j.Bundle.Graphs.Relight != nil {
+		n.relight, err = j.probe("relight")
+	}
+	if err != nil {
+		return nil, errors.Join(err, n.close())
+	}
+	return n, nil
+}
+
+func (j *job) probe(name string) (*probe, error) {
+	g := j.graph(name)
+	var m *onnx.Model
+	var err error
+	if p := j.plans[name]; p != nil {
+		m = p.RangeModel()
+	} else if m, err = parse(j.Bundle.FilePath(g.Files[model.FP32])); err != nil {
+		return nil, err
+	}
+	s := j.Bundle.Shapes[0]
+	shape := []int64{1, 3, int64(s[0]), int64(s[1])}
+	if g.Input.Layout == "NHWC" {
+		shape = []int64{1, int64(s[0]), int64(s[1]), 3}
+	}
+	net, err := j.Load(m, shape)
+	if err != nil {
+		return nil, fmt.Errorf("%s network: %w", name, err)
+	}
+	return &probe{net, g.Input.Name, g.Output.Name, j.state.Seen[name]}, nil
+}
+
+func (n *networks) close() error {
+	var err error
+	for _, p := range []*probe{n.relight, n.segment} {
+		if p != nil {
+			err = errors.Join(err, p.Close())
+		}
+	}
+	return err
+}
+
+// see takes a frame through the networks; plain: also through the segmentation
+// network alone.
+func (n *networks) see(f *frame.Frame, plain bool) error {
+	if n.relight == nil {
+		return n.alone(f)
+	}
+	copy(n.relight.Bytes(), f.Pix)
+	err := n.relight.run(func(v []float32) { n.relit = append(n.relit[:0], v...) })
+	if err != nil {
+		return fmt.Errorf("relight network: %w", err)
+	}
+	copy(n.segment.Floats(), n.relit)
+	if err := n.segment.run(nil); err != nil {
+		return fmt.Errorf("segmentation network: %w", err)
+	}
+	if plain {
+		return n.alone(f)
+	}
+	return nil
+}
+
+// alone takes a frame through the segmentation network as it is.
+func (n *networks) alone(f *frame.Frame) error {
+	copy(n.segment.Bytes(), f.Pix)
+	if x := n.segment.Floats(); x != nil {
+		normalise(x, f.Pix, n.Bundle.Normalise)
+	}
+	if err := n.segment.run(nil); err != nil {
+		return fmt.Errorf("segmentation network: %w", err)
+	}
+	return nil
+}
+
+// run runs a network, counts the values of its tensors and hands over its result.
+func (p *probe) run(result func([]float32)) error {
+	if o := p.seen[p.input]; o != nil {
+		if err := o.Add(p.Floats()); err != nil {
+			return fmt.Errorf("tensor %q: %w", p.input, err)
+		}
+	}
+	return p.Run(func(name string, v []float32) error {
+		if name == p.output && result != nil {
+			result(v)
+		}
+		if o := p.seen[name]; o != nil {
+			if err := o.Add(v); err != nil {
+				return fmt.Errorf("tensor %q: %w", name, err)
+			}
+		}
+		return nil
+	})
+}
+
+// normalise writes the planes of a picture as the networks take them.
+func normalise(dst []float32, pix []byte, norm model.Normalise) {
+	var table [3][256]float32
+	for c := range table {
+		for v := range table[c] {
+			table[c][v] = float32((float64(v)/255 - norm.Mean[c]) / norm.Std[c])
+		}
+	}
+	n := len(dst) / 3
+	for i := range n {
+		for c := range table {
+			dst[c*n+i] = table[c][pix[3*i+c]]
+		}
+	}
+}

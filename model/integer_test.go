@@ -1,0 +1,77 @@
+package model
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestNewIntegers(t *testing.T) {
+	old, err := Open(tiny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	network := readFile(t, filepath.Join(tiny, "segment.onnx")) // stands for an integer one
+	o := IntegerOptions{
+		Out: filepath.Join(t.TempDir(), "out"), Version: "9.0.1", Calibration: json.RawMessage(`{"by": "a test"}`),
+		Now: time.Unix(1700000000, 0), Networks: map[string][]byte{"segment": network},
+		Engine: func(b *Bundle) (Engine, error) { return ramp{b}, nil },
+	}
+	n, err := old.NewIntegers(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.Version != "9.0.1" || n.Created.Unix() != 1700000000 || !strings.Contains(string(n.Calibration), "a test") {
+		t.Errorf("%s of %v, %s", n.Version, n.Created, n.Calibration)
+	}
+	got := readFile(t, n.FilePath(n.Graphs.Segment.Files[INT8]))
+	if _, relit := n.Graphs.Relight.Files[INT8]; relit || !bytes.Equal(got, network) {
+		t.Error("the networks are others than those that were given")
+	}
+	if n.Tolerance[INT8] != old.Tolerance[INT8] || n.Graphs.Segment.Files[FP32] != old.Graphs.Segment.Files[FP32] ||
+		n.Golden.Outputs[FP32] != old.Golden.Outputs[FP32] {
+		t.Error("what was not to change has changed")
+	}
+	if checks, err := Verify(t.Context(), n, precise{ramp{n}}); err != nil || checks[0].Relative != 0 {
+		t.Errorf("golden vectors: %v, %v", checks, err)
+	}
+	if old.Version == n.Version || len(old.Graphs.Relight.Files) != 2 || len(old.Golden.Outputs) != 2 {
+		t.Error("the old bundle has changed")
+	}
+	if _, err := old.NewIntegers(o); !errors.Is(err, os.ErrExist) {
+		t.Errorf("written over what is there: %v", err)
+	}
+}
+
+// precise is a ramp that says it runs int8.
+type precise struct{ ramp }
+
+func (precise) Info() Info { return Info{Engine: "ramp", Provider: CPU, Precision: INT8} }
+
+func TestNewIntegersLeavesNothingHalf(t *testing.T) {
+	old, err := Open(tiny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := IntegerOptions{
+		Out: filepath.Join(t.TempDir(), "out"), Version: "9.0.1",
+		Networks: map[string][]byte{"segment": readFile(t, filepath.Join(tiny, "segment.onnx"))},
+		Engine:   func(*Bundle) (Engine, error) { return nil, errors.New("no engine here") },
+	}
+	if _, err := old.NewIntegers(o); err == nil || !strings.Contains(err.Error(), "no engine here") {
+		t.Errorf("%v", err)
+	}
+	o.Engine = func(b *Bundle) (Engine, error) { return ramp{b}, nil }
+	o.Version = "one"
+	if _, err := old.NewIntegers(o); err == nil || !strings.Contains(err.Error(), "version") {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(o.Out); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a half bundle is left: %v", err)
+	}
+}
