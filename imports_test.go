@@ -83,6 +83,10 @@ var rules = []rule{
 	{pkg: "score", may: []string{"edge/frame"}, deny: "figures about masks do not depend on how the masks came about"},
 	{pkg: "firmware/...", deny: "the board is looked after while the loop is down"},
 	{
+		pkg: "calibrate/shares", may: []string{"edge/frame", "model"},
+		deny: "labels are counted without networks: only the classes of a bundle matter",
+	},
+	{
 		pkg: "calibrate/...", may: []string{"edge/...", "camera/...", "model/...", "relight", "score", "./..."},
 		deny: "it works on the stages; what a command line is it need not know",
 	},

@@ -3,7 +3,6 @@ package model
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
@@ -209,14 +208,11 @@ func (b *Bundle) write(o *NewOptions, network []byte, warnings *[]string) (err e
 	if err := b.writeGolden(o.Engine); err != nil {
 		return err
 	}
-	doc := new(bytes.Buffer)
-	enc := json.NewEncoder(doc)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", " ")
-	if err := enc.Encode(&b.Manifest); err != nil {
+	doc, err := encodeManifest(&b.Manifest)
+	if err != nil {
 		return err
 	}
-	_, err = b.put(ManifestName, doc.Bytes())
+	_, err = b.put(ManifestName, doc)
 	return err
 }
 

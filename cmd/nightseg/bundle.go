@@ -95,6 +95,9 @@ func (a *app) bundleInfo(b *model.Bundle) error {
 	line("made for", "%s", b.Card.IntendedUse)
 	line("data", "%s", b.Card.Data)
 	line("limits", "%s", b.Card.Limits)
+	for _, k := range sortedKeys(b.Card.More) {
+		line(k, "%s", b.Card.More[k])
+	}
 	return nil
 }
 

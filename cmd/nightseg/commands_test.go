@@ -133,6 +133,8 @@ func TestHelpShowsExamples(t *testing.T) {
 		{"bundle", "verify"},
 		{"bundle", "pack"},
 		{"bundle", "new"},
+		{"calibrate"},
+		{"calibrate", "weights"},
 		{"config", "check"},
 		{"config", "show"},
 		{"config", "schema"},
@@ -163,6 +165,11 @@ func TestWrongUsage(t *testing.T) {
 		"no argument":         {"config", "check"},
 		"pack without ending": {"bundle", "pack", "a", "b.zip"},
 		"new without network": {"bundle", "new"},
+		"no labels":           {"calibrate", "weights"},
+		"no form":             {"calibrate", "weights", "--labels", "a", "--form", "rgb"},
+		"map and form":        {"calibrate", "weights", "--labels", "a", "--form", "palette", "--map", "m.json"},
+		"version, no bundle":  {"calibrate", "weights", "--labels", "a", "--set-version", "2.0.0"},
+		"out is there":        {"calibrate", "weights", "--labels", "a", "--out", "."},
 		"unknown engine":      {"bundle", "verify", tinyBundle(t), "--engine", "torch"},
 	} {
 		if code, _, errOut := command(t, args...); code != exitUsage || errOut == "" {
