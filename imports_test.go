@@ -87,6 +87,10 @@ var rules = []rule{
 		deny: "labels are counted without networks: only the classes of a bundle matter",
 	},
 	{
+		pkg: "calibrate/sweep", may: []string{"edge/decide", "score"},
+		deny: "a choice is made on scores, whatever they were made with",
+	},
+	{
 		pkg: "calibrate/...", may: []string{"edge/...", "camera/...", "model/...", "relight", "score", "./..."},
 		deny: "it works on the stages; what a command line is it need not know",
 	},

@@ -16,12 +16,14 @@ func newCalibrateCommand(a *app) *cobra.Command {
 		Short: "Fit a bundle to your labels and drives, and prove that it lost nothing",
 		Long: "calibrate measures what a bundle needs to know of your pictures, and writes it into a new version of\n" +
 			"the bundle. It works on the device and offline: no training, no Python.",
-		Example: "  nightseg calibrate weights --labels gt/train --out mine",
-		Args:    cobra.NoArgs,
-		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
+		Example: "  nightseg calibrate weights --labels gt/train --out mine\n" +
+			"  nightseg calibrate std --bundle mine --images val/images --labels val/labels --out tuned",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(
 		newCalibrateWeights(a),
+		newCalibrateStd(a),
 	)
 	return c
 }

@@ -11,6 +11,7 @@ import (
 
 	"nightseg/edge/decide"
 	"nightseg/edge/frame"
+	"nightseg/edge/settings"
 	"nightseg/model"
 	"nightseg/relight"
 	"nightseg/score"
@@ -92,28 +93,37 @@ func newEvalGroup(f *evalFlags, b *model.Bundle, precision, mode string) (*evalG
 	}
 	g := &evalGroup{precision: precision}
 	for _, std := range stds {
-		s, bad := stagesOf(f.live(mode, std), b)
-		if len(bad) > 0 {
-			return nil, usage(bad[0])
+		if err := g.add(f.live(mode, std), b); err != nil {
+			return nil, err
 		}
-		if g.planner == nil {
-			var err error
-			if g.planner, err = relight.New(s.relight); err != nil {
-				return nil, usage(err)
-			}
-		}
-		d, err := decide.New(s.decide)
-		if err != nil {
-			return nil, usage(err)
-		}
-		v := &evalVariant{precision: precision, relight: mode, std: s.decide.Std, decide: d}
-		g.variants = append(g.variants, v)
 	}
 	return g, nil
 }
 
+// add adds a variant with the settings of a camera, all of which relight in one way.
+func (g *evalGroup) add(l settings.Live, b *model.Bundle) error {
+	s, bad := stagesOf(l, b)
+	if len(bad) > 0 {
+		return usage(bad[0])
+	}
+	if g.planner == nil {
+		var err error
+		if g.planner, err = relight.New(s.relight); err != nil {
+			return usage(err)
+		}
+	}
+	d, err := decide.New(s.decide)
+	if err != nil {
+		return usage(err)
+	}
+	g.variants = append(g.variants, &evalVariant{
+		precision: g.precision, relight: l.Relight.Mode, std: s.decide.Std, decide: d,
+	})
+	return nil
+}
+
 // openEngines opens an engine per precision and replays the golden vectors.
-func (ev *evaluation) openEngines(ctx context.Context, f *evalFlags) error {
+func (ev *evaluation) openEngines(ctx context.Context, f *modelFlags) error {
 	open := map[string]engine{}
 	for _, g := range ev.groups {
 		e, ok := open[g.precision]
