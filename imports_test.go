@@ -87,6 +87,10 @@ var rules = []rule{
 		deny: "labels are counted without networks: only the classes of a bundle matter",
 	},
 	{
+		pkg: "calibrate/pick", may: []string{"edge/frame"},
+		deny: "frames are chosen by how they look, before any network sees them",
+	},
+	{
 		pkg: "calibrate/sweep", may: []string{"edge/decide", "score"},
 		deny: "a choice is made on scores, whatever they were made with",
 	},
