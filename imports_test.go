@@ -87,6 +87,10 @@ var rules = []rule{
 		deny: "labels are counted without networks: only the classes of a bundle matter",
 	},
 	{
+		pkg: "calibrate/gate", may: []string{"edge/decide", "edge/frame", "model", "score"},
+		deny: "it judges what was counted; which engine counted must not matter",
+	},
+	{
 		pkg: "calibrate/pick", may: []string{"edge/frame"},
 		deny: "frames are chosen by how they look, before any network sees them",
 	},

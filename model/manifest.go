@@ -56,6 +56,7 @@ type Manifest struct {
 	Reweight     Reweight             `json:"reweight"`
 	Temperature  float64              `json:"temperature"` // logits are divided by it before a probability is taken
 	Calibration  json.RawMessage      `json:"calibration,omitempty"`
+	Gate         *Gate                `json:"gate,omitempty"`
 	Training     json.RawMessage      `json:"training,omitempty"`
 	Tolerance    map[string]Tolerance `json:"tolerance"` // by precision, or by "precision/provider"
 	Golden       Golden               `json:"golden"`

@@ -22,7 +22,8 @@ type Revision struct {
 
 // Revise writes a new version of the bundle: the same files, which golden
 // vectors and hashes go on to fit, and a changed manifest, which therefore may
-// not name other files. Files that the manifest does not name are not copied.
+// not name other files. A record of the gate goes where it no longer fits.
+// Files that the manifest does not name are not copied.
 // The new bundle is checked before it is put into its place.
 func (b *Bundle) Revise(r Revision) (*Bundle, error) {
 	doc, err := b.revised(&r)
@@ -66,6 +67,11 @@ func (b *Bundle) revised(r *Revision) ([]byte, error) {
 	}
 	if err := r.Change(m); err != nil {
 		return nil, err
+	}
+	if m.Gate != nil {
+		if subject, err := m.Subject(); err != nil || subject != m.Gate.Subject {
+			m.Gate = nil // it says nothing of what the bundle is now
+		}
 	}
 	doc, err := encodeManifest(m)
 	if err != nil {

@@ -17,13 +17,15 @@ func newCalibrateCommand(a *app) *cobra.Command {
 		Long: "calibrate measures what a bundle needs to know of your pictures, and writes it into a new version of\n" +
 			"the bundle. It works on the device and offline: no training, no Python.",
 		Example: "  nightseg calibrate weights --labels gt/train --out mine\n" +
-			"  nightseg calibrate std --bundle mine --images val/images --labels val/labels --out tuned",
+			"  nightseg calibrate std --bundle mine --images val/images --labels val/labels --out tuned\n" +
+			"  nightseg calibrate gate --bundle tuned --source drive/",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(
 		newCalibrateWeights(a),
 		newCalibrateStd(a),
+		newCalibrateGate(a),
 	)
 	return c
 }

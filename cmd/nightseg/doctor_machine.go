@@ -35,10 +35,10 @@ var (
 	slowInt8 = []string{"avx2", "asimd"}
 )
 
-func (d *doctor) processor(context.Context) {
-	info := readWord(d.root, "proc/cpuinfo")
-	name, flags := "", []string(nil)
-	for line := range strings.Lines(info) {
+// processorText is the number of cores and the name of the processor below root.
+func processorText(root fs.FS) (text string, flags []string) {
+	name := ""
+	for line := range strings.Lines(readWord(root, "proc/cpuinfo")) {
 		key, value, _ := strings.Cut(line, ":")
 		switch strings.TrimSpace(key) {
 		case "model name", "Model":
@@ -47,10 +47,15 @@ func (d *doctor) processor(context.Context) {
 			flags = strings.Fields(value)
 		}
 	}
-	text := fmt.Sprintf("%d cores", runtime.NumCPU())
+	text = fmt.Sprintf("%d cores", runtime.NumCPU())
 	if name != "" {
 		text += ", " + name
 	}
+	return text, flags
+}
+
+func (d *doctor) processor(context.Context) {
+	text, flags := processorText(d.root)
 	has := func(list []string) string {
 		for _, f := range list {
 			if slices.Contains(flags, f) {

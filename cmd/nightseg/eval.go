@@ -199,8 +199,11 @@ func (f *evalFlags) checkApart(b *model.Bundle) ([]int, error) {
 }
 
 // setName names a set by its folder: the last two parts of the path, without
-// a last part "images".
+// a last part "images". A URI names itself.
 func setName(path string) string {
+	if strings.Contains(path, "://") {
+		return path
+	}
 	parts := strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
 	if n := len(parts); n > 1 && (parts[n-1] == "images" || parts[n-1] == "rgb_anon") {
 		parts = parts[:n-1]
