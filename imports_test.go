@@ -94,6 +94,22 @@ var rules = []rule{
 		deny: "who runs the networks and where frames come from is given to it, so that it can be tried without",
 	},
 	{
+		pkg: "calibrate/shares", may: []string{"edge/frame", "model"},
+		deny: "labels are counted without networks: only the classes of a bundle matter",
+	},
+	{
+		pkg: "calibrate/gate", may: []string{"edge/decide", "edge/frame", "model", "score"},
+		deny: "it judges what was counted; which engine counted must not matter",
+	},
+	{
+		pkg: "calibrate/pick", may: []string{"edge/frame"},
+		deny: "frames are chosen by how they look, before any network sees them",
+	},
+	{
+		pkg: "calibrate/sweep", may: []string{"edge/decide", "score"},
+		deny: "a choice is made on scores, whatever they were made with",
+	},
+	{
 		pkg: "calibrate/...", may: []string{"edge/...", "camera/...", "model/...", "relight", "score", "./..."},
 		deny: "it works on the stages; what a command line is it need not know",
 	},

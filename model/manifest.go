@@ -7,9 +7,11 @@
 package model
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"path/filepath"
 	"slices"
@@ -54,6 +56,7 @@ type Manifest struct {
 	Reweight     Reweight             `json:"reweight"`
 	Temperature  float64              `json:"temperature"` // logits are divided by it before a probability is taken
 	Calibration  json.RawMessage      `json:"calibration,omitempty"`
+	Gate         *Gate                `json:"gate,omitempty"`
 	Training     json.RawMessage      `json:"training,omitempty"`
 	Tolerance    map[string]Tolerance `json:"tolerance"` // by precision, or by "precision/provider"
 	Golden       Golden               `json:"golden"`
@@ -159,9 +162,37 @@ type GoldenOutput struct {
 
 // Card is the model card.
 type Card struct {
-	IntendedUse string `json:"intended_use"`
-	Data        string `json:"data"`
-	Limits      string `json:"limits"`
+	IntendedUse string
+	Data        string
+	Limits      string
+	More        map[string]string // entries under other names; nil without any
+}
+
+// MarshalJSON writes the entries under their names.
+func (c Card) MarshalJSON() ([]byte, error) {
+	all := map[string]string{"intended_use": c.IntendedUse, "data": c.Data, "limits": c.Limits}
+	maps.Copy(all, c.More)
+	var doc bytes.Buffer
+	enc := json.NewEncoder(&doc)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(all)
+	return doc.Bytes(), err
+}
+
+// UnmarshalJSON is the inverse of MarshalJSON.
+func (c *Card) UnmarshalJSON(doc []byte) error {
+	var all map[string]string
+	if err := json.Unmarshal(doc, &all); err != nil {
+		return err
+	}
+	*c = Card{IntendedUse: all["intended_use"], Data: all["data"], Limits: all["limits"]}
+	for _, known := range []string{"intended_use", "data", "limits"} {
+		delete(all, known)
+	}
+	if len(all) > 0 {
+		c.More = all
+	}
+	return nil
 }
 
 // ParseManifest reads a bundle.json. The document must fit the JSON Schema (see

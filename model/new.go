@@ -3,7 +3,6 @@ package model
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
@@ -217,14 +216,11 @@ func (b *Bundle) write(o *NewOptions, network []byte, warnings *[]string) (err e
 
 // writeManifest writes bundle.json.
 func (b *Bundle) writeManifest() error {
-	doc := new(bytes.Buffer)
-	enc := json.NewEncoder(doc)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", " ")
-	if err := enc.Encode(&b.Manifest); err != nil {
+	doc, err := encodeManifest(&b.Manifest)
+	if err != nil {
 		return err
 	}
-	_, err := b.put(ManifestName, doc.Bytes())
+	_, err = b.put(ManifestName, doc)
 	return err
 }
 

@@ -41,7 +41,8 @@ func (b Bootstrap) Interval(frames []*Confusion, figure func(*Confusion) float64
 
 // Difference returns the interval of figure(a) - figure(base) over the same
 // resamples of both, which must hold the same frames; with a nil base, that
-// of figure(a).
+// of figure(a). Resamples in which the figure does not exist (NaN), such as the
+// IoU of a class that none of their frames holds, are left out.
 func (b Bootstrap) Difference(a, base []*Confusion, figure func(*Confusion) float64) Interval {
 	if len(a) == 0 || (base != nil && len(base) != len(a)) {
 		return Interval{}
@@ -60,6 +61,9 @@ func (b Bootstrap) Difference(a, base []*Confusion, figure func(*Confusion) floa
 		if base != nil {
 			values[i] -= figure(weigh(sum, base, counts))
 		}
+	}
+	if values = slices.DeleteFunc(values, math.IsNaN); len(values) == 0 {
+		return Interval{}
 	}
 	slices.Sort(values)
 	return Interval{Low: quantile(values, 0.025), High: quantile(values, 0.975)}

@@ -1,6 +1,7 @@
 package score_test
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -115,5 +116,28 @@ func TestAutoBlock(t *testing.T) {
 		if got := score.AutoBlock(n); got != want {
 			t.Errorf("AutoBlock(%d) is %d, want %d", n, got, want)
 		}
+	}
+}
+
+// A class that half of the frames hold: resamples without it say nothing of it.
+func TestFigureThatDoesNotExist(t *testing.T) {
+	frames := []*score.Confusion{score.NewConfusion(2), score.NewConfusion(2)}
+	for i, label := range [][]uint8{{0, 0}, {1, 1}} {
+		if err := frames[i].Add(label, []uint8{0, 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	second := func(c *score.Confusion) float64 {
+		iou, _ := c.IoU(1)
+		return iou
+	}
+	// With frame 2 alone the IoU of class 1 is 1/2, with both it is 1/3.
+	got := score.Bootstrap{Block: 1, Times: 200}.Interval(frames, second)
+	if math.Abs(got.Low-1.0/3) > 1e-12 || math.Abs(got.High-0.5) > 1e-12 {
+		t.Errorf("interval %+v", got)
+	}
+	none := func(*score.Confusion) float64 { return math.NaN() }
+	if got := (score.Bootstrap{}).Interval(frames, none); got != (score.Interval{}) {
+		t.Errorf("of nothing: %+v", got)
 	}
 }

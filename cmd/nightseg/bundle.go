@@ -95,6 +95,9 @@ func (a *app) bundleInfo(b *model.Bundle) error {
 	line("made for", "%s", b.Card.IntendedUse)
 	line("data", "%s", b.Card.Data)
 	line("limits", "%s", b.Card.Limits)
+	for _, k := range sortedKeys(b.Card.More) {
+		line(k, "%s", b.Card.More[k])
+	}
 	return nil
 }
 
@@ -237,7 +240,8 @@ func newBundleVerify(a *app) *cobra.Command {
 		Short: "Check a bundle's files, and its golden vectors on the engines of this machine",
 		Long: "verify checks schema, hashes, inputs and outputs, then runs the golden picture through every\n" +
 			"engine, provider and precision that is here (or those named), and compares the logits and the\n" +
-			"mask with the bundle's own and with each other. Exit code 3: a tolerance does not hold.",
+			"mask with the bundle's own and with each other. A record of the gate is shown, and must be of these\n" +
+			"networks. Exit code 3: a tolerance or the record does not hold.",
 		Example: "  nightseg bundle verify\n" +
 			"  nightseg bundle verify mine.tar.zst --engine tensorflow --precision fp32 --json",
 		Args: cobra.MaximumNArgs(1),
@@ -262,6 +266,9 @@ func (a *app) bundleVerify(ctx context.Context, f *verifyFlags) error {
 		return err
 	}
 	v := &verification{bundle: b, Bundle: b.Name + " " + b.Version, SHA256: b.SHA256}
+	if v.Gate, err = gateRecord(b); err != nil {
+		return err
+	}
 	plans, err := v.plans(f)
 	if err != nil {
 		return err
@@ -291,14 +298,20 @@ func (a *app) bundleVerify(ctx context.Context, f *verifyFlags) error {
 	for _, l := range v.Pairs {
 		a.printf("  %s\n", l.text())
 	}
+	if v.Gate != nil {
+		a.printf("  %s", v.Gate.text())
+	}
 	return v.verdict()
 }
 
 // verdict is the outcome as an exit code.
 func (v *verification) verdict() error {
 	if n := v.failures(); n > 0 {
-		return fail(exitRefused, "bundle %s: %d of %d comparisons do not hold", v.Bundle, n,
-			len(v.Checks)+len(v.Pairs))
+		all := len(v.Checks) + len(v.Pairs)
+		if v.Gate != nil {
+			all++
+		}
+		return fail(exitRefused, "bundle %s: %d of %d comparisons do not hold", v.Bundle, n, all)
 	}
 	if len(v.Checks) == 0 {
 		return fmt.Errorf("bundle %s: no engine is here to replay the golden vectors: %s",

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"nightseg/calibrate/gate"
 	"nightseg/edge/frame"
 	"nightseg/model"
 )
@@ -22,6 +23,7 @@ type verification struct {
 	Checks  []checkLine `json:"checks"`
 	Pairs   []pairLine  `json:"pairs"`   // engines compared with each other, fp32
 	Missing []string    `json:"missing"` // engines that are not here, and why
+	Gate    *gateLine   `json:"gate,omitempty"`
 
 	bundle *model.Bundle
 	fp32   []ran
@@ -69,6 +71,49 @@ func holds(ok bool) string {
 		return "holds"
 	}
 	return "FAILS"
+}
+
+// gateLine is the record of the gate, and whether it is of this bundle.
+type gateLine struct {
+	*model.Gate
+	Holds bool   `json:"holds"`
+	Error string `json:"error,omitempty"`
+}
+
+// gateRecord looks at the record of the gate; nil where the bundle has none.
+func gateRecord(b *model.Bundle) (*gateLine, error) {
+	if b.Gate == nil {
+		return nil, nil
+	}
+	l := &gateLine{Gate: b.Gate, Holds: gate.Holds(b.Gate.Figures)}
+	subject, err := b.Subject()
+	switch {
+	case err != nil:
+		return nil, err
+	case subject != b.Gate.Subject:
+		l.Holds = false
+		l.Error = "it is of other networks or constants than the bundle's: run nightseg calibrate gate again"
+	case !l.Holds:
+		l.Error = "not all of its figures hold"
+	}
+	return l, nil
+}
+
+func (l *gateLine) text() string {
+	against := "float, without labels"
+	if l.Labels {
+		against = "float, with labels"
+	}
+	s := fmt.Sprintf("%s gate: int8 against %s, %d frames of %s (%.12s), relight %s, %s on %s, %s\n",
+		holds(l.Holds), against, l.Frames, l.Set, l.Gate.SHA256, l.Relight, l.Engine, l.Machine,
+		l.Created.Format("2006-01-02"))
+	if l.Error != "" {
+		s += "    " + l.Error + "\n"
+	}
+	for _, f := range l.Figures {
+		s += fmt.Sprintf("    %s %s\n", holds(f.Holds), gate.Text(f))
+	}
+	return s
 }
 
 // ran is what an engine made of the golden picture.
@@ -202,6 +247,9 @@ func (v *verification) failures() (n int) {
 		if !l.Holds {
 			n++
 		}
+	}
+	if v.Gate != nil && !v.Gate.Holds {
+		n++
 	}
 	return n
 }

@@ -1,15 +1,80 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"nightseg/model"
+)
 
 func newCalibrateCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
-		Use:     "calibrate",
-		Short:   "Fit a bundle to your own camera: integer networks from a drive at night",
-		Example: "  nightseg calibrate quantize --bundle street-11 --source drive/ --out mine",
-		Args:    cobra.NoArgs,
-		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
+		Use:   "calibrate",
+		Short: "Fit a bundle to your labels and drives, and prove that it lost nothing",
+		Long: "calibrate measures what a bundle needs to know of your pictures, and writes it into a new version of\n" +
+			"the bundle. It works on the device and offline: no training, no Python.",
+		Example: "  nightseg calibrate weights --labels gt/train --out mine\n" +
+			"  nightseg calibrate std --bundle mine --images val/images --labels val/labels --out tuned\n" +
+			"  nightseg calibrate quantize --bundle tuned --source drive/ --out eight\n" +
+			"  nightseg calibrate gate --bundle eight --source drive/",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newCalibrateQuantize(a))
+	c.AddCommand(
+		newCalibrateWeights(a),
+		newCalibrateStd(a),
+		newCalibrateQuantize(a),
+		newCalibrateGate(a),
+	)
 	return c
+}
+
+// outFlags say where a new version of a bundle goes.
+type outFlags struct {
+	out, version string
+}
+
+func (f *outFlags) add(fs *pflag.FlagSet) {
+	fs.StringVar(&f.out, "out", "", "folder to make: the bundle's next version, with what was found")
+	fs.StringVar(&f.version, "set-version", "", "its version (default: the last number raised by one)")
+}
+
+// check refuses, before the work, what would be refused after it.
+func (f *outFlags) check() error {
+	if f.out == "" {
+		if f.version != "" {
+			return fail(exitUsage, "--set-version %s goes with --out", f.version)
+		}
+		return nil
+	}
+	if _, err := os.Lstat(f.out); err == nil {
+		return fail(exitUsage, "--out %s is there already: name a folder that is not there yet", f.out)
+	}
+	return nil
+}
+
+// written is a new version of a bundle, as --json prints it.
+type written struct {
+	Path    string `json:"path"`
+	Version string `json:"version"`
+	SHA256  string `json:"sha256"`
+}
+
+// revise writes a new version of a bundle, where one was asked for.
+func (f *outFlags) revise(b *model.Bundle, change func(*model.Manifest) error) (*written, error) {
+	if f.out == "" {
+		return nil, nil
+	}
+	next, err := b.Revise(model.Revision{Out: f.out, Version: f.version, Change: change})
+	if err != nil {
+		return nil, err
+	}
+	return &written{Path: f.out, Version: next.Version, SHA256: next.SHA256}, nil
+}
+
+func (w *written) String() string {
+	return fmt.Sprintf("wrote %s: version %s, identity %.12s", w.Path, w.Version, w.SHA256)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	ranges "nightseg/calibrate/observe"
+	"nightseg/calibrate/pick"
 	"nightseg/calibrate/quantize"
 	"nightseg/camera"
 	"nightseg/edge/settings"
@@ -32,6 +33,9 @@ type quantizeFlags struct {
 	frames, scan         int
 	keep                 []string
 }
+
+// picked: so many times more frames than are wanted are remembered to choose from.
+const picked = 16
 
 func newCalibrateQuantize(a *app) *cobra.Command {
 	f := &quantizeFlags{}
@@ -143,7 +147,7 @@ func (a *app) quantizeOptions(f *quantizeFlags, b *model.Bundle) quantize.Option
 	return quantize.Options{
 		Bundle: b, Out: f.out, Drive: filepath.Base(camera.Redact(f.source)),
 		Observer: ranges.Settings{Method: ranges.Method(f.observer), Percentile: f.percentile},
-		Frames:   f.frames, Scan: f.scan, Keep: f.keep, Chooser: &quantize.Spread{},
+		Frames:   f.frames, Scan: f.scan, Keep: f.keep, Chooser: pick.New(picked * f.frames),
 		Threads: f.Threads, Machine: machineName(),
 		Open: func(ctx context.Context) (quantize.Source, error) {
 			return openCamera(ctx, settings.Camera{ID: "calibrate", Source: f.source, Fit: "bundle"}, b, playMax)
@@ -160,7 +164,7 @@ func (a *app) quantizeOptions(f *quantizeFlags, b *model.Bundle) quantize.Option
 
 // machineName says what computed, without naming the single device.
 func machineName() string {
-	name, _ := processorOf(os.DirFS("/"))
+	name, _ := processorText(os.DirFS("/"))
 	return strings.TrimSpace(fmt.Sprintf("%s/%s %s", runtime.GOOS, runtime.GOARCH, name))
 }
 

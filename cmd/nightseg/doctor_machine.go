@@ -35,8 +35,9 @@ var (
 	slowInt8 = []string{"avx2", "asimd"}
 )
 
-// processorOf reads the name of the processor and what it can do.
-func processorOf(root fs.FS) (name string, flags []string) {
+// processorText is the number of cores and the name of the processor below root.
+func processorText(root fs.FS) (text string, flags []string) {
+	name := ""
 	for line := range strings.Lines(readWord(root, "proc/cpuinfo")) {
 		key, value, _ := strings.Cut(line, ":")
 		switch strings.TrimSpace(key) {
@@ -46,15 +47,15 @@ func processorOf(root fs.FS) (name string, flags []string) {
 			flags = strings.Fields(value)
 		}
 	}
-	return name, flags
-}
-
-func (d *doctor) processor(context.Context) {
-	name, flags := processorOf(d.root)
-	text := fmt.Sprintf("%d cores", runtime.NumCPU())
+	text = fmt.Sprintf("%d cores", runtime.NumCPU())
 	if name != "" {
 		text += ", " + name
 	}
+	return text, flags
+}
+
+func (d *doctor) processor(context.Context) {
+	text, flags := processorText(d.root)
 	has := func(list []string) string {
 		for _, f := range list {
 			if slices.Contains(flags, f) {

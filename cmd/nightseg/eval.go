@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -16,6 +17,7 @@ import (
 // evalFlags are what eval was asked to score.
 type evalFlags struct {
 	modelFlags
+	lookFlags
 	images, labels, mapFile, flicker string
 
 	relights  []string
@@ -26,8 +28,6 @@ type evalFlags struct {
 	apart     []string
 	block     int
 	within    float64
-	look      string
-	log       string
 	markdown  bool
 	confusion bool
 }
@@ -73,8 +73,7 @@ func newEvalCommand(a *app) *cobra.Command {
 	fs.IntVar(&f.block, "block", 0, "frames in a block of the bootstrap; 0: the cube root of their number")
 	fs.Float64Var(&f.within, "within", 0,
 		"exit with 3 where int8 is so many points below fp32; 0: do not compare")
-	fs.StringVar(&f.look, "look", "", "name of the test set that is looked at")
-	fs.StringVar(&f.log, "log", looksFile, "file that looks at test sets are added to")
+	f.lookFlags.add(fs)
 	fs.BoolVar(&f.markdown, "markdown", false, "print a Markdown table, as docs/accuracy.md has it")
 	fs.BoolVar(&f.confusion, "confusion", false, "print the confusion matrices")
 	return c
@@ -97,7 +96,7 @@ func (f *evalFlags) check() error {
 	if f.flicker != "" {
 		return nil
 	}
-	return f.guard()
+	return f.guard(f.images, f.labels)
 }
 
 func (a *app) eval(ctx context.Context, f *evalFlags) (err error) {
@@ -113,39 +112,35 @@ func (a *app) eval(ctx context.Context, f *evalFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, ev.close()) }()
-	log, err := openLooks(f)
+	log, err := f.openLog()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, log.close()) }()
-	if err := ev.openEngines(ctx, f); err != nil {
+	if err := ev.openEngines(ctx, &f.modelFlags); err != nil {
 		return err
 	}
-	if err := a.score(ctx, f, ev); err != nil {
+	if err := a.score(ctx, cmp.Or(f.flicker, f.images), ev); err != nil {
 		return err
 	}
 	if f.flicker != "" {
 		return a.flickerReport(f, ev)
 	}
 	r := ev.report(f)
-	if err := log.add(f.look, r); err != nil {
+	if err := log.add(f.look, r.glance()); err != nil {
 		return err
 	}
 	return a.evalReport(f, r)
 }
 
-// score takes every frame through every variant.
-func (a *app) score(ctx context.Context, f *evalFlags, ev *evaluation) (err error) {
-	path := f.images
-	if f.flicker != "" {
-		path = f.flicker
-	}
+// score takes every frame of a folder through every variant.
+func (a *app) score(ctx context.Context, path string, ev *evaluation) (err error) {
 	src, err := openCamera(ctx, settings.Camera{ID: "eval", Source: path, Fit: "bundle"}, ev.bundle, playMax)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
-	bar := a.progress(src.Len(), "eval")
+	bar := a.progress(src.Len(), "frames")
 	defer bar.Done()
 	return ev.run(ctx, src, func() { bar.Add(1) })
 }
@@ -204,8 +199,11 @@ func (f *evalFlags) checkApart(b *model.Bundle) ([]int, error) {
 }
 
 // setName names a set by its folder: the last two parts of the path, without
-// a last part "images".
+// a last part "images". A URI names itself.
 func setName(path string) string {
+	if strings.Contains(path, "://") {
+		return path
+	}
 	parts := strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
 	if n := len(parts); n > 1 && (parts[n-1] == "images" || parts[n-1] == "rgb_anon") {
 		parts = parts[:n-1]

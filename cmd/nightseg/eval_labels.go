@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"image"
-	"image/png"
 	"os"
 	"path"
 	"path/filepath"
@@ -13,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"nightseg/calibrate/shares"
 	"nightseg/edge/frame"
 )
 
@@ -120,45 +118,19 @@ func (r *labelReader) read(picture string) (*labelled, error) {
 		strings.Join(names, ", "))
 }
 
-// mostLabelPixels bounds what a broken or hostile file can ask for.
-const mostLabelPixels = 64 << 20
-
 // parse reads a PNG of ids: 8-bit grey, or the indices of a palette.
 func (r *labelReader) parse(b []byte) (*labelled, error) {
-	c, err := png.DecodeConfig(bytes.NewReader(b))
+	ids, size, err := shares.DecodeIDs(b)
 	if err != nil {
 		return nil, err
 	}
-	if c.Width*c.Height > mostLabelPixels {
-		return nil, fmt.Errorf("%d x %d pixels are too many", c.Width, c.Height)
-	}
-	img, err := png.Decode(bytes.NewReader(b))
-	if err != nil {
-		return nil, err
-	}
-	var pix []uint8
-	var stride int
-	switch m := img.(type) {
-	case *image.Gray:
-		if depth := b[24]; depth != 8 { // the decoder stretches the values of fewer bits
-			return nil, fmt.Errorf("grey of %d bits: ids need 8", depth)
+	for i, v := range ids {
+		k := r.table[v]
+		if int(k) >= r.classes && k != frame.Unknown {
+			return nil, fmt.Errorf("id %d at %d, %d is no class of the bundle, which has %d: use --map",
+				v, i%size.X, i/size.X, r.classes)
 		}
-		pix, stride = m.Pix, m.Stride
-	case *image.Paletted:
-		pix, stride = m.Pix, m.Stride
-	default:
-		return nil, fmt.Errorf("is a colour picture (%T): ids are an 8-bit grey or palette PNG", img)
+		ids[i] = k
 	}
-	l := &labelled{w: c.Width, h: c.Height, ids: make([]uint8, c.Width*c.Height)}
-	for y := range l.h {
-		for x, v := range pix[y*stride:][:l.w] {
-			k := r.table[v]
-			if int(k) >= r.classes && k != frame.Unknown {
-				return nil, fmt.Errorf("id %d at %d, %d is no class of the bundle, which has %d: use --map",
-					v, x, y, r.classes)
-			}
-			l.ids[y*l.w+x] = k
-		}
-	}
-	return l, nil
+	return &labelled{w: size.X, h: size.Y, ids: ids}, nil
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/spf13/pflag"
 )
 
 // looksFile is where looks at test sets are written down, in a checkout.
@@ -42,9 +44,20 @@ func testSets(path string) []string {
 	return sets
 }
 
-// guard refuses a test set that was not named.
-func (f *evalFlags) guard() error {
-	sets := append(testSets(f.images), testSets(f.labels)...)
+// lookFlags say which test set may be looked at, and where that is written down.
+type lookFlags struct{ look, log string }
+
+func (f *lookFlags) add(fs *pflag.FlagSet) {
+	fs.StringVar(&f.look, "look", "", "name of the test set that is looked at")
+	fs.StringVar(&f.log, "log", looksFile, "file that looks at test sets are added to")
+}
+
+// guard refuses folders of a test set that was not named.
+func (f *lookFlags) guard(folders ...string) error {
+	var sets []string
+	for _, dir := range folders {
+		sets = append(sets, testSets(dir)...)
+	}
 	for _, s := range sets {
 		if s != f.look {
 			return fail(exitRefused,
@@ -53,7 +66,7 @@ func (f *evalFlags) guard() error {
 		}
 	}
 	if f.look != "" && len(sets) == 0 {
-		return fail(exitUsage, "--look %s: neither folder is a test set of that name", f.look)
+		return fail(exitUsage, "--look %s: no folder is a test set of that name", f.look)
 	}
 	return nil
 }
@@ -61,9 +74,9 @@ func (f *evalFlags) guard() error {
 // looks is the log of looks at test sets; nil where nothing is logged.
 type looks struct{ file *os.File }
 
-// openLooks opens the log before anything is looked at: a look that cannot be
+// openLog opens the log before anything is looked at: a look that cannot be
 // written down does not happen.
-func openLooks(f *evalFlags) (*looks, error) {
+func (f *lookFlags) openLog() (*looks, error) {
 	if f.look == "" {
 		return nil, nil
 	}
@@ -74,8 +87,15 @@ func openLooks(f *evalFlags) (*looks, error) {
 	return &looks{file}, nil
 }
 
+// glance is what a look showed.
+type glance struct {
+	bundle, sha256 string
+	frames         int
+	figures        []string
+}
+
 // add writes a look and its figures as one line.
-func (l *looks) add(set string, r *evalResult) error {
+func (l *looks) add(set string, s glance) error {
 	if l == nil {
 		return nil
 	}
@@ -89,17 +109,22 @@ func (l *looks) add(set string, r *evalResult) error {
 			return err
 		}
 	}
-	var figures []string
-	for _, v := range r.Variants {
-		figures = append(figures, fmt.Sprintf("%s/%s/%g %.2f [%.2f %.2f]",
-			v.Precision, v.Relight, v.Std, v.MIoU, v.Interval.Low, v.Interval.High))
-	}
 	err = w.Write([]string{
-		time.Now().UTC().Format(time.RFC3339), r.Bundle, r.SHA256, set, fmt.Sprint(r.Frames),
-		strings.Join(figures, "; "),
+		time.Now().UTC().Format(time.RFC3339), s.bundle, s.sha256, set, fmt.Sprint(s.frames),
+		strings.Join(s.figures, "; "),
 	})
 	w.Flush()
 	return errors.Join(err, w.Error(), l.file.Sync())
+}
+
+// glance is what eval writes down of a look.
+func (r *evalResult) glance() glance {
+	s := glance{bundle: r.Bundle, sha256: r.SHA256, frames: r.Frames}
+	for _, v := range r.Variants {
+		s.figures = append(s.figures, fmt.Sprintf("%s/%s/%g %.2f [%.2f %.2f]",
+			v.Precision, v.Relight, v.Std, v.MIoU, v.Interval.Low, v.Interval.High))
+	}
+	return s
 }
 
 func (l *looks) close() error {

@@ -11,6 +11,7 @@ import (
 
 	"nightseg/edge/decide"
 	"nightseg/edge/frame"
+	"nightseg/edge/settings"
 	"nightseg/model"
 	"nightseg/relight"
 	"nightseg/score"
@@ -26,6 +27,7 @@ type evaluation struct {
 	lumas  []float32    // mean luma of each frame
 	pixels uint64       // labelled ones
 	source string       // engine and provider
+	judged string       // a precision that this run itself judges: its golden vectors are not asked for
 
 	engines []engine
 	picture frame.Frame
@@ -92,28 +94,37 @@ func newEvalGroup(f *evalFlags, b *model.Bundle, precision, mode string) (*evalG
 	}
 	g := &evalGroup{precision: precision}
 	for _, std := range stds {
-		s, bad := stagesOf(f.live(mode, std), b)
-		if len(bad) > 0 {
-			return nil, usage(bad[0])
+		if err := g.add(f.live(mode, std), b); err != nil {
+			return nil, err
 		}
-		if g.planner == nil {
-			var err error
-			if g.planner, err = relight.New(s.relight); err != nil {
-				return nil, usage(err)
-			}
-		}
-		d, err := decide.New(s.decide)
-		if err != nil {
-			return nil, usage(err)
-		}
-		v := &evalVariant{precision: precision, relight: mode, std: s.decide.Std, decide: d}
-		g.variants = append(g.variants, v)
 	}
 	return g, nil
 }
 
+// add adds a variant with the settings of a camera, all of which relight in one way.
+func (g *evalGroup) add(l settings.Live, b *model.Bundle) error {
+	s, bad := stagesOf(l, b)
+	if len(bad) > 0 {
+		return usage(bad[0])
+	}
+	if g.planner == nil {
+		var err error
+		if g.planner, err = relight.New(s.relight); err != nil {
+			return usage(err)
+		}
+	}
+	d, err := decide.New(s.decide)
+	if err != nil {
+		return usage(err)
+	}
+	g.variants = append(g.variants, &evalVariant{
+		precision: g.precision, relight: l.Relight.Mode, std: s.decide.Std, decide: d,
+	})
+	return nil
+}
+
 // openEngines opens an engine per precision and replays the golden vectors.
-func (ev *evaluation) openEngines(ctx context.Context, f *evalFlags) error {
+func (ev *evaluation) openEngines(ctx context.Context, f *modelFlags) error {
 	open := map[string]engine{}
 	for _, g := range ev.groups {
 		e, ok := open[g.precision]
@@ -127,8 +138,10 @@ func (ev *evaluation) openEngines(ctx context.Context, f *evalFlags) error {
 			open[g.precision] = e
 			ev.engines = append(ev.engines, e)
 			ev.source = e.Info().Engine + "/" + e.Info().Provider
-			if _, _, err := model.VerifyOnce(ctx, ev.bundle, f.CacheDir, e); err != nil {
-				return err
+			if g.precision != ev.judged {
+				if _, _, err := model.VerifyOnce(ctx, ev.bundle, f.CacheDir, e); err != nil {
+					return err
+				}
 			}
 		}
 		g.engine = e

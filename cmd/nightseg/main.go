@@ -97,8 +97,8 @@ func newRoot(a *app) *cobra.Command {
 	})
 	root.AddCommand(
 		newRunCommand(a), newReplayCommand(a), newDemoCommand(a), newWatchCommand(a),
-		newEvalCommand(a), newBenchCommand(a), newBundleCommand(a), newCalibrateCommand(a), newSynthCommand(a),
-		newDoctorCommand(a), newConfigCommand(a),
+		newEvalCommand(a), newBenchCommand(a), newBundleCommand(a), newCalibrateCommand(a),
+		newSynthCommand(a), newDoctorCommand(a), newConfigCommand(a),
 	)
 	for _, c := range root.Commands() {
 		checkArgs(c)

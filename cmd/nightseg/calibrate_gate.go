@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"nightseg/calibrate/gate"
+	"nightseg/edge/settings"
+	"nightseg/model"
+	"nightseg/relight"
+	"nightseg/score"
+)
+
+// gateFlags are what calibrate gate was asked to judge.
+type gateFlags struct {
+	modelFlags
+	lookFlags
+	outFlags
+	inPlace                 bool
+	images, labels, mapFile string
+	source                  string
+	relight                 string
+	block                   int
+}
+
+func newCalibrateGate(a *app) *cobra.Command {
+	f := &gateFlags{}
+	c := &cobra.Command{
+		Use:   "gate",
+		Short: "Hold a bundle's int8 networks against its float networks, on labels or on a drive",
+		Long:  gateHelp(gate.Default()),
+		Example: "  nightseg calibrate gate --bundle mine --images val/images --labels val/labels\n" +
+			"  nightseg calibrate gate --bundle mine --source drive/ --out proven\n" +
+			"  nightseg calibrate gate --bundle mine --source drive.mp4 --in-place",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.calibrateGate(c.Context(), f) },
+	}
+	fs := c.Flags()
+	f.modelFlags.add(fs)
+	fs.Lookup("precision").Hidden = true // both, always
+	fs.StringVar(&f.images, "images", "", "folder of pictures that have labels")
+	fs.StringVar(&f.labels, "labels", "", "folder of their labels: PNG of class ids, named like the pictures")
+	fs.StringVar(&f.mapFile, "map", "", `JSON file from label ids to classes, such as {"7": "road"}`)
+	fs.StringVar(&f.source, "source", "", "drive without labels: folder, video or URI")
+	fs.StringVar(&f.relight, "relight", "", "none, gamma, clahe or network (default: network where the bundle has it)")
+	fs.IntVar(&f.block, "block", 0, "frames in a block of the bootstrap; 0: the cube root of their number")
+	fs.BoolVar(&f.inPlace, "in-place", false, "write the record into the bundle itself, as its next version")
+	f.lookFlags.add(fs)
+	f.outFlags.add(fs)
+	return c
+}
+
+// gateHelp says what is judged, with the limits in force.
+func gateHelp(l gate.Limits) string {
+	return fmt.Sprintf("gate runs the int8 and the float networks of one bundle over the same frames.\n\n"+
+		"With labels: the mIoU of int8 may lie %g point below that of float, and the IoU of each class with\n"+
+		"at least %g %% of the labelled pixels %g points; the upper ends of the 95 %% intervals decide\n"+
+		"(bootstrap over blocks of frames), not the means.\n"+
+		"Without labels, over the whole drive: the IoU of int8 against float is at least %g %% for every class\n"+
+		"with at least %g %% of the pixels, and both agree on at least %g %% of the pixels whose float margin\n"+
+		"(best minus second logit) is not among the lowest %g %%.\n\n"+
+		"Exit code 3: something does not hold; no bundle is written. Otherwise the record goes into the\n"+
+		"bundle's next version, where --out or --in-place asks for it, and bundle verify shows it.",
+		l.MIoUDrop, l.LabelShare, l.ClassDrop, l.IoU, l.PixelShare, l.Agreement, l.Uncertain)
+}
+
+func (f *gateFlags) check() error {
+	switch {
+	case f.source != "" && (f.images != "" || f.labels != ""):
+		return fail(exitUsage, "--source is a drive without labels: leave out --images and --labels")
+	case f.source == "" && (f.images == "" || f.labels == ""):
+		return fail(exitUsage, "--images and --labels are needed (or --source)")
+	case f.block < 0:
+		return fail(exitUsage, "--block %d must not be below 0", f.block)
+	case f.inPlace && f.out != "":
+		return fail(exitUsage, "--in-place and --out: choose one")
+	case f.look != "" && (f.inPlace || f.out != ""):
+		return fail(exitRefused, "--look %s with --out or --in-place: nothing is chosen on a test set", f.look)
+	case f.Precision != model.Auto:
+		return fail(exitUsage, "--precision %s: the gate runs int8 and fp32", f.Precision)
+	}
+	if f.inPlace {
+		return f.guard(f.source)
+	}
+	if err := f.outFlags.check(); err != nil {
+		return err
+	}
+	return f.guard(f.images, f.labels, f.source)
+}
+
+// gateReport is what calibrate gate found, as --json prints it.
+type gateReport struct {
+	Bundle  string     `json:"bundle"`
+	SHA256  string     `json:"bundle_sha256"`
+	Verdict string     `json:"verdict"` // holds or fails
+	Record  model.Gate `json:"record"`
+	Out     *written   `json:"out,omitempty"`
+}
+
+func (a *app) calibrateGate(ctx context.Context, f *gateFlags) (err error) {
+	if err := f.check(); err != nil {
+		return err
+	}
+	b, err := f.openBundle()
+	if err != nil {
+		return err
+	}
+	g, err := newGateRun(f, b)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, g.ev.close()) }()
+	log, err := f.openLog()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, log.close()) }()
+	if err := g.ev.openEngines(ctx, &f.modelFlags); err != nil {
+		return err
+	}
+	if err := a.gateFrames(ctx, f, g); err != nil {
+		return err
+	}
+	r, err := g.report(f)
+	if err != nil {
+		return err
+	}
+	if err := log.add(f.look, r.glance()); err != nil {
+		return err
+	}
+	return a.gateReport(f, b, r)
+}
+
+// gateFrames takes every frame through both precisions.
+func (a *app) gateFrames(ctx context.Context, f *gateFlags, g *gateRun) (err error) {
+	path := f.images
+	if f.source != "" {
+		path = f.source
+	}
+	src, err := openCamera(ctx, settings.Camera{ID: "gate", Source: path, Fit: "bundle"}, g.ev.bundle, playMax)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, src.Close()) }()
+	bar := a.progress(src.Len(), "frames")
+	defer bar.Done()
+	each := func() { bar.Add(1) }
+	if f.source == "" {
+		return g.ev.run(ctx, &hashedFrames{src, g.hash}, each)
+	}
+	return g.run(ctx, &hashedFrames{src, g.hash}, each)
+}
+
+// report turns what was counted into figures and a record.
+func (g *gateRun) report(f *gateFlags) (*gateReport, error) {
+	b := g.ev.bundle
+	subject, err := b.Subject()
+	if err != nil {
+		return nil, err
+	}
+	r := &gateReport{Bundle: b.Name + " " + b.Version, SHA256: b.SHA256, Verdict: "fails", Record: model.Gate{
+		Created: time.Now().UTC().Truncate(time.Second), Subject: subject, Set: setName(f.images + f.source),
+		SHA256: hex.EncodeToString(g.hash.Sum(nil)), Frames: len(g.ev.lumas), Labels: f.source == "",
+		Relight: relightOr(f.relight, b), Engine: g.ev.source, Machine: machineName(),
+	}}
+	if r.Record.Labels {
+		boot := score.Bootstrap{Block: f.block, Seed: bootstrapSeed}
+		if boot.Block == 0 {
+			boot.Block = score.AutoBlock(len(g.ev.lumas))
+		}
+		r.Record.Block = boot.Block
+		v := g.ev.variants()
+		r.Record.Figures, err = gate.Labelled(v[0].frames, v[1].frames, b.ClassNames(), gate.Default(), boot)
+	} else {
+		r.Record.Figures, err = g.pooled.Figures(b.ClassNames(), gate.Default())
+	}
+	if err != nil {
+		return nil, err
+	}
+	if gate.Holds(r.Record.Figures) {
+		r.Verdict = "holds"
+	}
+	return r, nil
+}
+
+// glance is what is written down of a look.
+func (r *gateReport) glance() glance {
+	s := glance{bundle: r.Bundle, sha256: r.SHA256, frames: r.Record.Frames}
+	for _, f := range r.Record.Figures {
+		s.figures = append(s.figures, "gate: "+gate.Text(f))
+	}
+	return s
+}
+
+// gateReport writes the record where all holds, prints, and refuses where not.
+func (a *app) gateReport(f *gateFlags, b *model.Bundle, r *gateReport) error {
+	var failed []string
+	for _, v := range r.Record.Figures {
+		if !v.Holds {
+			failed = append(failed, gate.Text(v))
+		}
+	}
+	if len(failed) == 0 && (f.out != "" || f.inPlace) {
+		next, err := b.Revise(model.Revision{Out: f.out, Version: f.version, Change: func(m *model.Manifest) error {
+			m.Gate = &r.Record
+			return nil
+		}})
+		if err != nil {
+			return err
+		}
+		r.Out = &written{Path: next.Dir, Version: next.Version, SHA256: next.SHA256}
+	}
+	if a.json {
+		if err := a.printJSON(r); err != nil {
+			return err
+		}
+	}
+	a.printf("%s: %d frames; %s, int8 against fp32, relight %s, on %s\n", r.Record.Set, r.Record.Frames, r.Bundle,
+		r.Record.Relight, r.Record.Engine)
+	for _, v := range r.Record.Figures {
+		a.printf("  %s %s\n", holds(v.Holds), gate.Text(v))
+	}
+	if len(failed) > 0 {
+		return fail(exitRefused, "int8 of %s is not as good as float: %s", r.Bundle, strings.Join(failed, "; "))
+	}
+	if r.Out != nil {
+		a.printf("%s\n", r.Out)
+	}
+	return nil
+}
+
+// newGateRun checks bundle and flags before anything is loaded.
+func newGateRun(f *gateFlags, b *model.Bundle) (*gateRun, error) {
+	g := &gateRun{ev: &evaluation{bundle: b, judged: model.INT8}}
+	g.init(len(b.Classes))
+	if f.source == "" {
+		var err error
+		if g.ev.labels, err = newLabelReader(f.labels, f.mapFile, b.ClassNames()); err != nil {
+			return nil, err
+		}
+	}
+	l := settings.Default().Live()
+	l.Relight.Mode, l.Relight.Gate = relightOr(f.relight, b), string(relight.Always)
+	for _, p := range []string{model.FP32, model.INT8} {
+		if _, err := b.Precision(p); err != nil {
+			return nil, usage(err)
+		}
+		group := &evalGroup{precision: p}
+		if err := group.add(l, b); err != nil {
+			return nil, err
+		}
+		g.ev.groups = append(g.ev.groups, group)
+	}
+	var err error
+	g.margins, err = gate.NewMargins(g.ev.groups[0].variants[0].decide.Settings(), len(b.Classes))
+	return g, err
+}
