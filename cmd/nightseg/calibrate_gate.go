@@ -85,11 +85,10 @@ func (f *gateFlags) check() error {
 	case f.Precision != model.Auto:
 		return fail(exitUsage, "--precision %s: the gate runs int8 and fp32", f.Precision)
 	}
-	if f.inPlace {
-		return f.guard(f.source)
-	}
-	if err := f.outFlags.check(); err != nil {
-		return err
+	if !f.inPlace {
+		if err := f.outFlags.check(); err != nil {
+			return err
+		}
 	}
 	return f.guard(f.images, f.labels, f.source)
 }

@@ -66,6 +66,22 @@ func TestGateRecordsAndVerifyShows(t *testing.T) {
 	}
 }
 
+func TestGateRefusesTestSets(t *testing.T) {
+	for name, args := range map[string][]string{
+		"labelled": {"--images", "dusk_test/images", "--labels", "dusk_test/labels"},
+		"drive":    {"--source", "night_coarse/images"},
+		"in place": {"--images", "dusk_test/images", "--labels", "dusk_test/labels", "--in-place"},
+		"chosen on": {
+			"--images", "dusk_test/images", "--labels", "dusk_test/labels", "--in-place", "--look", "dusk_test",
+		},
+	} {
+		code, _, errOut := command(t, append([]string{"calibrate", "gate", "--bundle", tinyBundle(t)}, args...)...)
+		if code != exitRefused || !strings.Contains(errOut, "test set") {
+			t.Errorf("%s: exit code %d, %q", name, code, errOut)
+		}
+	}
+}
+
 // A record goes where what it is of changes, stays where it does not, and one
 // that was carried over by hand is refused.
 func TestGateRecordIsOfTheseNetworks(t *testing.T) {

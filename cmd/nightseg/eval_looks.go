@@ -52,11 +52,13 @@ func (f *lookFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.log, "log", looksFile, "file that looks at test sets are added to")
 }
 
-// guard refuses folders of a test set that was not named.
+// guard refuses folders of a test set that was not named; "" is no folder.
 func (f *lookFlags) guard(folders ...string) error {
 	var sets []string
 	for _, dir := range folders {
-		sets = append(sets, testSets(dir)...)
+		if dir != "" {
+			sets = append(sets, testSets(dir)...)
+		}
 	}
 	for _, s := range sets {
 		if s != f.look {
