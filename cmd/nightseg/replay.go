@@ -76,8 +76,8 @@ func newReplayCommand(a *app) *cobra.Command {
 	addBrokerFlags(fs, &f.broker, &f.sender)
 	fs.StringVar(&f.rate, "rate", rateRealtime, "realtime (as recorded), max, or frames per second")
 	fs.StringVar(&f.publish, "publish", publishLossless, "lossless: every frame, QoS 1; live: as on a vehicle")
-	fs.IntVar(&f.parallel, "parallel", 0, "frames in the networks at a time, which share --threads: more a second, each later;\n"+
-		"0: with --rate max, and without --out, one a thread; else 1")
+	fs.IntVar(&f.parallel, "parallel", 0, "frames in the networks at a time, which share --threads: more a second,\n"+
+		"each later; 0: with --rate max, and without --out, one a thread; else 1")
 	fs.StringVar(&f.out, "out", "", "folder to write frame, relit frame, mask and overlay of each frame to")
 	fs.IntVar(&f.frames, "frames", 0, "end after so many frames; 0: at the end of the source")
 	fs.DurationVar(&f.await, "await-subscriber", 0, "embedded broker: wait so long for someone to subscribe to the masks")
