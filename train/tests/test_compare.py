@@ -157,7 +157,7 @@ def test_a_row_may_be_a_run_elsewhere_that_does_not_tell_its_origin(base: Path) 
     _, plain, elsewhere = cells(compare.markdown(t, SET, figures, base, NAMES))
     assert elsewhere[0] == "elsewhere" and elsewhere[-2:] == plain[-2:]
     assert elsewhere[-2] == "synth train/day, synth train/dusk, synth train/night"
-    assert (base / "kept/else/val.fp32-as-trained.npz").is_file()
+    assert (base / "kept/else/val.fp32-as-trained.xz").is_file()
 
 
 def test_place_replaces_what_stands_between_the_marks() -> None:
@@ -241,7 +241,7 @@ def test_a_row_may_be_a_bundle(base: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert asked == [(base / "b", "int8", True), (base / "b", "fp32", False)]
     assert [line[:4] for line in lines] == [["b", "1", "-", "-"], ["bare", "1", "-", "-"]]
     assert lines[0][-2:] == ["town day", ""]
-    assert {f.name for f in (base / "kept/b").iterdir()} == {"val.int8-on.npz", "val.fp32-off.npz"}
+    assert {f.name for f in (base / "kept/b").iterdir()} == {"val.int8-on.xz", "val.fp32-off.xz"}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ a line of the log, which also holds the looks of `nightseg eval`.
 from __future__ import annotations
 
 import csv
+import json
+import lzma
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -90,7 +92,7 @@ def confusions(subject: Subject, items: Iterable[data.Item], labels: tuple[str, 
 
 def kept(folder: Path, s: Set, how: str) -> Path:
     """Return the file of a folder in which a look at a set is kept."""
-    return folder / f"{s.name}.{re.sub(r'[^a-z0-9.]+', '-', how)}.npz"
+    return folder / f"{s.name}.{re.sub(r'[^a-z0-9.]+', '-', how)}.xz"
 
 
 def held(folder: Path, s: Set, how: str, sha256: str | None = None) -> list[Matrix] | None:
@@ -105,9 +107,25 @@ def held(folder: Path, s: Set, how: str, sha256: str | None = None) -> list[Matr
     file = kept(folder, s, how)
     if not file.is_file():
         return None
-    found = np.load(file)
-    same = sha256 is None or str(found["sha256"]) == sha256
-    return list(found["matrices"].astype(np.int64)) if same and str(found["where"]) == _where(s) else None
+    line, _, counts = lzma.decompress(file.read_bytes()).partition(b"\n")
+    about = json.loads(line)
+    if about["where"] != _where(s) or sha256 not in (None, about["sha256"]):
+        return None
+    planes = np.frombuffer(counts, np.uint8).reshape(4, -1, about["frames"])
+    frames = np.ascontiguousarray(np.moveaxis(planes, 0, 2)).view("<u4")[:, :, 0].T
+    return list(frames.reshape(about["frames"], *about["shape"]).astype(np.int64))
+
+
+def keep(file: Path, found: Sequence[Matrix], s: Set, sha256: str) -> None:
+    """Keep the matrices of a look: a line of JSON, then the counts (below 2^32) byte by byte and cell by cell.
+
+    In that order they are a third as large, compressed, as frame by frame.
+    """
+    counts = np.stack(found).reshape(len(found), -1).T.astype("<u4", order="C")
+    planes = np.moveaxis(counts.view(np.uint8).reshape(*counts.shape, 4), 2, 0)
+    about = {"where": _where(s), "sha256": sha256, "frames": len(found), "shape": found[0].shape}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(lzma.compress(json.dumps(about).encode() + b"\n" + planes.tobytes(), preset=9))
 
 
 def matrices(
@@ -130,10 +148,7 @@ def matrices(
     found = confusions(subject, items, labels)
     if s.test:
         add(log, subject.seen, s.name, found)
-    folder.mkdir(parents=True, exist_ok=True)
-    file = kept(folder, s, subject.seen.how)
-    small = np.stack(found).astype(np.uint32)  # a picture has fewer pixels than 2^32
-    np.savez_compressed(file, matrices=small, sha256=subject.seen.sha256, where=_where(s))
+    keep(kept(folder, s, subject.seen.how), found, s, subject.seen.sha256)
     return found
 
 
