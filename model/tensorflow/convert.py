@@ -49,7 +49,8 @@ def convert(onnx_file: Path, out: Path, graph: dict[str, Any]) -> dict[str, Any]
     import tensorflow as tf
 
     np.save(CALIBRATION, np.zeros((20, 128, 128, 3), np.float32))
-    copy = Path(shutil.copy(onnx_file, f"{out.name}.onnx"))  # onnx2tf gives names to nodes, in its input file
+    copy = Path(f"{out.name}.onnx")  # onnx2tf gives names to nodes, in its input file
+    widen(onnx_file, copy)
     name = graph["input"]["name"]
     keep = {"keep_shape_absolutely_input_names": [name]} if graph["input"]["layout"] == "NHWC" else {}
     onnx2tf.convert(
@@ -81,6 +82,28 @@ def convert(onnx_file: Path, out: Path, graph: dict[str, Any]) -> dict[str, Any]
             "layout": "NHWC" if channels_last else "NCHW",
         },
     }
+
+
+def widen(source: Path, target: Path) -> None:
+    """Write a network with weights of 32 bits where it stores them in 16 bits and casts them.
+
+    onnx2tf would not turn such weights to the order of dimensions that TensorFlow has.
+    """
+    import numpy as np
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(str(source))
+    weights = {w.name: w for w in model.graph.initializer}
+    for node in list(model.graph.node):
+        if node.op_type == "Cast" and node.input[0] in weights and node.attribute[0].i == onnx.TensorProto.FLOAT:
+            wide = numpy_helper.to_array(weights[node.input[0]]).astype(np.float32)
+            model.graph.initializer.append(numpy_helper.from_array(wide, node.output[0]))
+            model.graph.node.remove(node)
+    used = {name for node in model.graph.node for name in node.input}
+    for name in weights.keys() - used:
+        model.graph.initializer.remove(weights[name])
+    onnx.save(model, str(target))
 
 
 def tensor_names(saved_model: Path) -> tuple[str, str]:
