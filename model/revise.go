@@ -58,7 +58,7 @@ func (b *Bundle) revised(r *Revision) ([]byte, error) {
 	}
 	m.Created, m.Version = r.Now.UTC().Truncate(time.Second), r.Version
 	if r.Version == "" {
-		if m.Version, err = nextVersion(b.Version); err != nil {
+		if m.Version, err = NextVersion(b.Version); err != nil {
 			return nil, err
 		}
 	}
@@ -83,8 +83,8 @@ func (b *Bundle) revised(r *Revision) ([]byte, error) {
 	return doc, nil
 }
 
-// nextVersion raises the last of the three numbers; what follows them is dropped.
-func nextVersion(version string) (string, error) {
+// NextVersion raises the last of the three numbers; what follows them is dropped.
+func NextVersion(version string) (string, error) {
 	plain := version
 	if i := strings.IndexAny(version, "-+"); i >= 0 {
 		plain = version[:i]

@@ -113,12 +113,13 @@ func TestReviseRefuses(t *testing.T) {
 func TestNextVersion(t *testing.T) {
 	for old, want := range map[string]string{
 		"0.1.0": "0.1.1", "3.0.9": "3.0.10", "1.2.3-rc.1": "1.2.4", "1.2.3+mine": "1.2.4",
+		"3.0.0": "3.0.1", "0.1.9-rc1+x": "0.1.10", "1.2.99": "1.2.100",
 	} {
-		if got, err := nextVersion(old); err != nil || got != want {
+		if got, err := NextVersion(old); err != nil || got != want {
 			t.Errorf("after %s: %s, %v", old, got, err)
 		}
 	}
-	if got, err := nextVersion("1.2.99999999999"); err == nil {
+	if got, err := NextVersion("1.2.99999999999"); err == nil {
 		t.Errorf("a number that is too long: %s", got)
 	}
 }

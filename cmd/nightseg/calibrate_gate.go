@@ -14,7 +14,6 @@ import (
 	"nightseg/edge/settings"
 	"nightseg/model"
 	"nightseg/relight"
-	"nightseg/score"
 )
 
 // gateFlags are what calibrate gate was asked to judge.
@@ -169,10 +168,7 @@ func (g *gateRun) report(f *gateFlags) (*gateReport, error) {
 		Relight: relightOr(f.relight, b), Engine: g.ev.source, Machine: machineName(),
 	}}
 	if r.Record.Labels {
-		boot := score.Bootstrap{Block: f.block, Seed: bootstrapSeed}
-		if boot.Block == 0 {
-			boot.Block = score.AutoBlock(len(g.ev.lumas))
-		}
+		boot := bootstrap(f.block, len(g.ev.lumas))
 		r.Record.Block = boot.Block
 		v := g.ev.variants()
 		r.Record.Figures, err = gate.Labelled(v[0].frames, v[1].frames, b.ClassNames(), gate.Default(), boot)

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
-	"strconv"
 	"strings"
 	"time"
 
@@ -111,7 +109,9 @@ func (a *app) quantize(ctx context.Context, f *quantizeFlags) error {
 		return err
 	}
 	if f.version == "" {
-		f.version = nextVersion(b.Version)
+		if f.version, err = model.NextVersion(b.Version); err != nil {
+			return err
+		}
 	}
 	r, err := quantize.Run(ctx, a.quantizeOptions(f, b))
 	if err != nil {
@@ -224,19 +224,4 @@ func (a *app) quantizeReport(n *model.Bundle, r *quantize.Result, v *verificatio
 		a.printf("  %s\n", l.text())
 	}
 	return nil
-}
-
-var patchVersion = regexp.MustCompile(`^([0-9]+\.[0-9]+\.)([0-9]+)`)
-
-// nextVersion is one patch above; what follows the three numbers is dropped.
-func nextVersion(v string) string {
-	m := patchVersion.FindStringSubmatch(v)
-	if m == nil {
-		return v
-	}
-	patch, err := strconv.Atoi(m[2])
-	if err != nil {
-		return v
-	}
-	return m[1] + strconv.Itoa(patch+1)
 }

@@ -14,7 +14,6 @@ import (
 	"nightseg/edge/settings"
 	"nightseg/model"
 	"nightseg/relight"
-	"nightseg/score"
 )
 
 // stdFlags are what calibrate std was asked to sweep.
@@ -181,15 +180,12 @@ func (a *app) calibrateStd(ctx context.Context, f *stdFlags) (err error) {
 	for i, v := range ev.variants() {
 		points[i].Frames = v.frames
 	}
-	block := f.block
-	if block == 0 {
-		block = score.AutoBlock(len(ev.lumas))
-	}
-	curve, err := sweep.Choose(points, score.Bootstrap{Block: block, Seed: bootstrapSeed})
+	boot := bootstrap(f.block, len(ev.lumas))
+	curve, err := sweep.Choose(points, boot)
 	if err != nil {
 		return err
 	}
-	r := newStdReport(f, ev, curve, block)
+	r := newStdReport(f, ev, curve, boot.Block)
 	if err := log.add(f.look, r.glance()); err != nil {
 		return err
 	}

@@ -107,11 +107,3 @@ func TestCalibrateQuantizeRefuses(t *testing.T) {
 		t.Error("something was written")
 	}
 }
-
-func TestNextVersion(t *testing.T) {
-	for v, want := range map[string]string{"3.0.0": "3.0.1", "0.1.9-rc1+x": "0.1.10", "1.2.99": "1.2.100"} {
-		if got := nextVersion(v); got != want {
-			t.Errorf("%s: %s, want %s", v, got, want)
-		}
-	}
-}

@@ -57,6 +57,11 @@ type quartile struct {
 // bootstrapSeed is fixed, so that the same masks give the same interval.
 const bootstrapSeed = 1
 
+// bootstrap draws from so many frames, in blocks of the given length; 0: of one that fits.
+func bootstrap(block, frames int) score.Bootstrap {
+	return score.Bootstrap{Block: cmp.Or(block, score.AutoBlock(frames)), Seed: bootstrapSeed}
+}
+
 // fewFrames is the least number of frames that is cut into quarters.
 const fewFrames = 16
 
@@ -71,12 +76,10 @@ func (ev *evaluation) report(f *evalFlags) *evalResult {
 	b := ev.bundle
 	r := &evalResult{
 		Frames: len(ev.lumas), Labelled: ev.pixels, Set: setName(f.images), Bundle: b.Name + " " + b.Version,
-		SHA256: b.SHA256, Engine: ev.source, Apart: f.apart, Block: f.block, Classes: b.ClassNames(),
+		SHA256: b.SHA256, Engine: ev.source, Apart: f.apart, Classes: b.ClassNames(),
 	}
-	if r.Block == 0 {
-		r.Block = score.AutoBlock(r.Frames)
-	}
-	boot := score.Bootstrap{Block: r.Block, Seed: bootstrapSeed}
+	boot := bootstrap(f.block, r.Frames)
+	r.Block = boot.Block
 	all := ev.variants()
 	for _, v := range all {
 		var base []*score.Confusion
