@@ -42,6 +42,7 @@ func (b *Bundle) NewIntegers(o IntegerOptions) (n *Bundle, err error) {
 	}()
 	n = &Bundle{Manifest: b.Manifest, Dir: o.Out, Path: o.Out}
 	n.Version, n.Created, n.Calibration = o.Version, o.Now.UTC().Truncate(time.Second), o.Calibration
+	n.Gate = nil // a record of other integer networks
 	n.Tolerance, n.Golden.Outputs = maps.Clone(b.Tolerance), maps.Clone(b.Golden.Outputs)
 	if _, stated := n.Tolerance[INT8]; !stated {
 		n.Tolerance[INT8] = integerTolerance

@@ -16,6 +16,7 @@ func TestNewIntegers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	old.Gate = &Gate{Subject: "of the old networks"}
 	network := readFile(t, filepath.Join(tiny, "segment.onnx")) // stands for an integer one
 	o := IntegerOptions{
 		Out: filepath.Join(t.TempDir(), "out"), Version: "9.0.1", Calibration: json.RawMessage(`{"by": "a test"}`),
@@ -28,6 +29,9 @@ func TestNewIntegers(t *testing.T) {
 	}
 	if n.Version != "9.0.1" || n.Created.Unix() != 1700000000 || !strings.Contains(string(n.Calibration), "a test") {
 		t.Errorf("%s of %v, %s", n.Version, n.Created, n.Calibration)
+	}
+	if n.Gate != nil {
+		t.Error("the gate's record of other networks is kept")
 	}
 	got := readFile(t, n.FilePath(n.Graphs.Segment.Files[INT8]))
 	if _, relit := n.Graphs.Relight.Files[INT8]; relit || !bytes.Equal(got, network) {
