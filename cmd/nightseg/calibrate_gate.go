@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -136,23 +137,14 @@ func (a *app) calibrateGate(ctx context.Context, f *gateFlags) (err error) {
 }
 
 // gateFrames takes every frame through both precisions.
-func (a *app) gateFrames(ctx context.Context, f *gateFlags, g *gateRun) (err error) {
-	path := f.images
-	if f.source != "" {
-		path = f.source
-	}
-	src, err := openCamera(ctx, settings.Camera{ID: "gate", Source: path, Fit: "bundle"}, g.ev.bundle, playMax)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, src.Close()) }()
-	bar := a.progress(src.Len(), "frames")
-	defer bar.Done()
-	each := func() { bar.Add(1) }
-	if f.source == "" {
-		return g.ev.run(ctx, &hashedFrames{src, g.hash}, each)
-	}
-	return g.run(ctx, &hashedFrames{src, g.hash}, each)
+func (a *app) gateFrames(ctx context.Context, f *gateFlags, g *gateRun) error {
+	return a.overFrames(ctx, cmp.Or(f.source, f.images), g.ev.bundle, func(src frames, each func()) error {
+		hashed := &hashedFrames{src, g.hash}
+		if f.source == "" {
+			return g.ev.run(ctx, hashed, each)
+		}
+		return g.run(ctx, hashed, each)
+	})
 }
 
 // report turns what was counted into figures and a record.

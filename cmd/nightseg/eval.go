@@ -134,15 +134,23 @@ func (a *app) eval(ctx context.Context, f *evalFlags) (err error) {
 }
 
 // score takes every frame of a folder through every variant.
-func (a *app) score(ctx context.Context, path string, ev *evaluation) (err error) {
-	src, err := openCamera(ctx, settings.Camera{ID: "eval", Source: path, Fit: "bundle"}, ev.bundle, playMax)
+func (a *app) score(ctx context.Context, path string, ev *evaluation) error {
+	return a.overFrames(ctx, path, ev.bundle, func(src frames, each func()) error { return ev.run(ctx, src, each) })
+}
+
+// overFrames opens a source in the bundle's size and lets run take its frames,
+// with a bar that each moves.
+func (a *app) overFrames(
+	ctx context.Context, path string, b *model.Bundle, run func(src frames, each func()) error,
+) (err error) {
+	src, err := openCamera(ctx, settings.Camera{ID: "eval", Source: path, Fit: "bundle"}, b, playMax)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
 	bar := a.progress(src.Len(), "frames")
 	defer bar.Done()
-	return ev.run(ctx, src, func() { bar.Add(1) })
+	return run(src, func() { bar.Add(1) })
 }
 
 // words splits a flag that may hold several words.
