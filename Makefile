@@ -119,7 +119,7 @@ $(WIDE):
 	@mv $@.part $@
 
 .PHONY: train-first
-train-first: setup-ort setup-train synth-train ## train and export model/bundles/street-11 (1.5 h on two cores; resumable)
+train-first: setup-ort setup-train synth-train $(WIDE) ## train and export model/bundles/street-11 (4 h on two cores; resumable)
 	PYTHONPATH=train/src $(TRAIN) -m nightseg_train queue --config train/configs/street-11/queue.yaml
 	PYTHONPATH=train/src $(TRAIN) -m nightseg_train export --config train/configs/street-11/export.yaml
 
