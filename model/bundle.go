@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"nightseg/model/onnx"
@@ -27,6 +28,8 @@ type Bundle struct {
 	Dir    string // where the files are
 	Path   string // what Open was given
 	SHA256 string // of the canonical bundle.json, hexadecimal
+
+	own *Bundle // with the default shape of the files, where this one has another
 }
 
 // Open opens a bundle directory or a .tar.zst file of one. A .tar.zst file is
@@ -188,32 +191,78 @@ func (b *Bundle) checkGraph(name string, g *Graph, f File, data []byte) error {
 	if name == "ranges" {
 		return nil
 	}
-	return b.checkShapes(name, g, in, out, bad)
+	if err := b.checkShape(name, g, in, out, bad); err != nil {
+		return err
+	}
+	for _, s := range b.Shapes[1:] {
+		if m, err = onnx.Parse(data); err != nil { // each from the file's own size
+			return err
+		}
+		if err := m.Graph.SetSize(g.Input.Name, g.Input.Axes(), s[0], s[1]); err != nil {
+			return bad("cannot take pictures of %dx%d: %v", s[1], s[0], err)
+		}
+	}
+	return nil
 }
 
-func (b *Bundle) checkShapes(name string, g *Graph, in, out *onnx.Value, bad func(string, ...any) error) error {
+// checkShape compares a network's input and output with the default shape.
+func (b *Bundle) checkShape(name string, g *Graph, in, out *onnx.Value, bad func(string, ...any) error) error {
 	channels := len(b.Classes)
 	if name == "relight" {
 		channels = 3
 	}
-	for _, s := range b.Shapes {
-		want := []int64{1, 3, int64(s[0]), int64(s[1])}
-		if g.Input.Layout == "NHWC" {
-			want = []int64{1, int64(s[0]), int64(s[1]), 3}
-		}
-		if !fits(in.Shape(), want) {
-			return bad("takes an input of shape %v, not %v", in.Shape(), want)
-		}
-		oh, ow := s[0], s[1]
-		if name != "relight" {
-			oh, ow = b.LogitSize(oh, ow)
-		}
-		if want := []int64{1, int64(channels), int64(oh), int64(ow)}; !fits(out.Shape(), want) {
-			return bad("gives an output of shape %v, not %v (%d classes, stride %d, logits %v)",
-				out.Shape(), want, len(b.Classes), b.Stride, b.Logits)
-		}
+	s := b.Shapes[0]
+	want := []int64{1, 3, int64(s[0]), int64(s[1])}
+	if g.Input.Layout == "NHWC" {
+		want = []int64{1, int64(s[0]), int64(s[1]), 3}
+	}
+	if !fits(in.Shape(), want) {
+		return bad("takes an input of shape %v, not %v", in.Shape(), want)
+	}
+	oh, ow := s[0], s[1]
+	if name != "relight" {
+		oh, ow = b.LogitSize(oh, ow)
+	}
+	if want := []int64{1, int64(channels), int64(oh), int64(ow)}; !fits(out.Shape(), want) {
+		return bad("gives an output of shape %v, not %v (%d classes, stride %d, logits %v)",
+			out.Shape(), want, len(b.Classes), b.Stride, b.Logits)
 	}
 	return nil
+}
+
+// Own returns the bundle as its files have it: with the default shape that the
+// golden vectors are of.
+func (b *Bundle) Own() *Bundle {
+	if b.own != nil {
+		return b.own
+	}
+	return b
+}
+
+// At returns the bundle with one of its shapes as the default: engines, cameras
+// and masks then have that size.
+//
+// A shape that the bundle does not hold is an error that lists those it holds.
+func (b *Bundle) At(shape [2]int) (*Bundle, error) {
+	i := slices.Index(b.Shapes, shape)
+	if i < 0 {
+		var has []string
+		for _, s := range b.Shapes {
+			has = append(has, fmt.Sprintf("%dx%d", s[1], s[0]))
+		}
+		return nil, fmt.Errorf("bundle %s has no shape %dx%d; it has %s", b.Name, shape[1], shape[0],
+			strings.Join(has, ", "))
+	}
+	if i == 0 {
+		return b, nil
+	}
+	other := *b
+	other.own = b.Own()
+	other.Shapes = slices.Concat([][2]int{shape}, b.Shapes[:i], b.Shapes[i+1:])
+	if len(b.Logits) > 0 {
+		other.Logits = slices.Concat([][2]int{b.Logits[i]}, b.Logits[:i], b.Logits[i+1:])
+	}
+	return &other, nil
 }
 
 // fits reports whether a declared shape, -1 for a free dimension, can be want.

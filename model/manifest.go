@@ -45,7 +45,7 @@ type Manifest struct {
 	Licence      string               `json:"licence"`
 	Classes      []Class              `json:"classes"`
 	Unknown      Unknown              `json:"unknown"`
-	Shapes       [][2]int             `json:"shapes"` // [H, W], the first is the default
+	Shapes       [][2]int             `json:"shapes"` // [H, W], the first is the default, which the files are made for
 	Resize       Resize               `json:"resize"`
 	Normalise    Normalise            `json:"normalise"`
 	AlignCorners bool                 `json:"align_corners"`
@@ -124,6 +124,14 @@ type Port struct {
 	Name   string `json:"name"`
 	Type   string `json:"type"`   // float32 or uint8
 	Layout string `json:"layout"` // NCHW or NHWC, N is 1
+}
+
+// Axes returns which dimensions are height and width.
+func (p *Port) Axes() [2]int {
+	if p.Layout == "NHWC" {
+		return [2]int{1, 2}
+	}
+	return [2]int{2, 3}
 }
 
 // File names a file of the bundle, relative to its directory, with the sha256

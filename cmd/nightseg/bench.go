@@ -56,6 +56,7 @@ func newBenchCommand(a *app) *cobra.Command {
 	}
 	fs := c.Flags()
 	f.modelFlags.add(fs)
+	f.addShape(fs)
 	fs.StringVar(&f.source, "images", "", "the same as SOURCE")
 	fs.StringVar(&f.relit, "relight", settings.Default().Relight.Mode,
 		"none, gamma, clahe or network, on every frame")

@@ -79,7 +79,11 @@ func (a *app) bundleInfo(b *model.Bundle) error {
 	line("identity", "%s", b.SHA256)
 	line("created", "%s", b.Created.Format("2006-01-02 15:04 MST"))
 	line("licence", "%s", b.Licence)
-	line("input", "%d x %d, %s, %s", b.Shapes[0][1], b.Shapes[0][0], b.Resize.Fit, b.Resize.Filter)
+	var shapes []string
+	for _, s := range b.Shapes {
+		shapes = append(shapes, fmt.Sprintf("%dx%d", s[1], s[0]))
+	}
+	line("input", "%s, %s, %s", strings.Join(shapes, " "), b.Resize.Fit, b.Resize.Filter)
 	line("classes", "%s", strings.Join(b.ClassNames(), ", "))
 	line("re-weighting", "%s, std %g", b.Reweight.Mode, b.Reweight.Std)
 	b.Graphs.Each(func(name string, g *model.Graph) {

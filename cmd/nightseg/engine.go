@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -38,7 +39,8 @@ type engine interface {
 // modelFlags are the flags that choose a bundle and how it runs.
 type modelFlags struct {
 	bundle, engine string
-	parallel       int // engines of the bundle; 0: one
+	parallel       int    // engines of the bundle; 0: one
+	shape          string // WIDTHxHEIGHT of the pictures, one of the bundle's; "": its default
 	model.Options
 }
 
@@ -53,13 +55,29 @@ func (f *modelFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.CacheDir, "cache-dir", "", "folder for compiled networks (default: the user's cache)")
 }
 
-// openBundle opens the bundle that the flags name.
+func (f *modelFlags) addShape(fs *pflag.FlagSet) {
+	fs.StringVar(&f.shape, "shape", "", "WIDTHxHEIGHT of the pictures that the networks see and of the masks, one of the "+
+		"bundle's (`nightseg bundle info` lists them; default: the first)")
+}
+
+// openBundle opens the bundle that the flags name, at the shape that they say.
 func (f *modelFlags) openBundle() (*model.Bundle, error) {
 	path, err := findBundle(f.bundle)
 	if err != nil {
 		return nil, err
 	}
-	return model.OpenIn(path, f.CacheDir)
+	b, err := model.OpenIn(path, f.CacheDir)
+	if err != nil || f.shape == "" {
+		return b, err
+	}
+	var w, h int
+	if n, err := fmt.Sscanf(f.shape, "%dx%d", &w, &h); n != 2 || err != nil || fmt.Sprintf("%dx%d", w, h) != f.shape {
+		return nil, fail(exitUsage, "--shape %q is not of the form WIDTHxHEIGHT, such as 640x480", f.shape)
+	}
+	if b, err = b.At([2]int{h, w}); err != nil {
+		return nil, usage(fmt.Errorf("--shape: %w", err))
+	}
+	return b, nil
 }
 
 // open opens bundle and engine and replays the golden vectors once per machine.
@@ -72,10 +90,53 @@ func (f *modelFlags) open(ctx context.Context) (*model.Bundle, engine, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, _, err := model.VerifyOnce(ctx, b, f.CacheDir, e); err != nil {
+	if err := f.verifyOnce(ctx, b, e); err != nil {
 		return nil, nil, errors.Join(err, e.Close())
 	}
 	return b, e, nil
+}
+
+// verifyOnce replays the golden vectors once per machine. They are of the shape
+// that the bundle's files have: an engine of another shape is stood in for by one
+// of that shape.
+func (f *modelFlags) verifyOnce(ctx context.Context, b *model.Bundle, e engine) error {
+	own := b.Own()
+	if own == b {
+		_, _, err := model.VerifyOnce(ctx, b, f.CacheDir, e)
+		return err
+	}
+	s := &standIn{info: e.Info(), open: func() (engine, error) {
+		return openPool(f.engine, own, f.Options, f.parallel)
+	}}
+	_, _, err := model.VerifyOnce(ctx, own, f.CacheDir, s)
+	return errors.Join(err, s.close())
+}
+
+// standIn is an engine that is opened when a frame comes.
+type standIn struct {
+	info   model.Info
+	open   func() (engine, error)
+	opened engine
+}
+
+// Info implements model.Inferer.
+func (s *standIn) Info() model.Info { return s.info }
+
+// Infer implements model.Inferer.
+func (s *standIn) Infer(dst *frame.Logits, src *frame.Frame) (err error) {
+	if s.opened == nil {
+		if s.opened, err = s.open(); err != nil {
+			return err
+		}
+	}
+	return s.opened.Infer(dst, src)
+}
+
+func (s *standIn) close() error {
+	if s.opened == nil {
+		return nil
+	}
+	return s.opened.Close()
 }
 
 // openEngine opens an engine by its name.

@@ -55,6 +55,7 @@ func newEvalCommand(a *app) *cobra.Command {
 	}
 	fs := c.Flags()
 	f.modelFlags.add(fs)
+	f.addShape(fs)
 	fs.Lookup("precision").Usage = "networks: auto, fp32 or int8, or several"
 	fs.StringVar(&f.images, "images", "", "folder of pictures, or a tree of sequences")
 	fs.StringVar(&f.labels, "labels", "", "folder of labels: PNG of class ids, named like the pictures")

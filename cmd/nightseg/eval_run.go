@@ -139,7 +139,7 @@ func (ev *evaluation) openEngines(ctx context.Context, f *modelFlags) error {
 			ev.engines = append(ev.engines, e)
 			ev.source = e.Info().Engine + "/" + e.Info().Provider
 			if g.precision != ev.judged {
-				if _, _, err := model.VerifyOnce(ctx, ev.bundle, f.CacheDir, e); err != nil {
+				if err := f.verifyOnce(ctx, ev.bundle, e); err != nil {
 					return err
 				}
 			}

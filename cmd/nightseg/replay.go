@@ -71,6 +71,7 @@ func newReplayCommand(a *app) *cobra.Command {
 	}
 	fs := c.Flags()
 	f.modelFlags.add(fs)
+	f.addShape(fs)
 	f.addLive(fs)
 	addCameraFlags(fs, &f.camera)
 	addBrokerFlags(fs, &f.broker, &f.sender)

@@ -51,6 +51,7 @@ func newRunCommand(a *app) *cobra.Command {
 		},
 	}
 	f.modelFlags.add(c.Flags())
+	f.addShape(c.Flags())
 	c.Flags().StringVar(&f.config, "config", "", "settings file (default: "+defaultConfig+" where it is there)")
 	c.Flags().BoolVar(&f.strict, "strict", false, "exit with 2 on bad settings, and with 1 on a bad bundle")
 	return c
@@ -130,6 +131,7 @@ func (s *service) load(f *runFlags) error {
 		"provider":  func() { e.Provider = f.Provider },
 		"precision": func() { e.Precision = f.Precision },
 		"threads":   func() { e.Threads = f.Threads },
+		"shape":     func() { e.Shape = f.shape },
 		"lib-dir":   func() { e.LibDir = f.LibDir },
 	} {
 		if f.changed(flag) {
@@ -185,16 +187,16 @@ func (s *service) connect(ctx context.Context) error {
 // with the one that ships, degraded.
 func (s *service) networks(ctx context.Context, f *runFlags) error {
 	e := s.settings.Engine
-	m := modelFlags{bundle: s.settings.Bundle, engine: e.Name, Options: model.Options{
+	m := modelFlags{bundle: s.settings.Bundle, engine: e.Name, shape: e.Shape, Options: model.Options{
 		Provider: e.Provider, Precision: e.Precision, Threads: e.Threads, CacheDir: f.CacheDir, LibDir: e.LibDir,
 	}}
 	var err error
 	s.bundle, s.engine, err = m.open(ctx)
-	if err == nil || f.strict || m.bundle == "" {
+	if err == nil || f.strict || m.bundle == "" && m.shape == "" {
 		return err
 	}
 	slog.Error("bundle refused", "error", err)
-	m.bundle = ""
+	m.bundle, m.shape = "", ""
 	var second error
 	if s.bundle, s.engine, second = m.open(ctx); second != nil {
 		return errors.Join(err, second)

@@ -274,9 +274,22 @@ func (d *decoder) checkScalar(v reflect.Value, at path, tag reflect.StructTag) {
 		}
 		d.fail(at, text, "no such value", allowed(v, tag), remedy)
 	}
-	if tag.Get("pattern") == "id" && !isID(text) {
+	switch pattern := tag.Get("pattern"); {
+	case pattern == "id" && !isID(text):
 		d.fail(at, text, "no id", allowed(v, tag), "")
+	case pattern == "size" && text != "" && !isSize(text):
+		d.fail(at, text, "no size", allowed(v, tag), "")
 	}
+}
+
+// isSize reports whether s is WIDTHxHEIGHT.
+func isSize(s string) bool {
+	w, h, ok := strings.Cut(s, "x")
+	for _, n := range []string{w, h} {
+		v, err := strconv.Atoi(n)
+		ok = ok && err == nil && v > 0 && strconv.Itoa(v) == n
+	}
+	return ok
 }
 
 func isID(s string) bool {
@@ -324,6 +337,8 @@ func allowed(v reflect.Value, tag reflect.StructTag) string {
 		return strings.ReplaceAll(tag.Get("enum"), ",", ", ")
 	case tag.Get("pattern") == "id":
 		return "1 to 64 of A-Z a-z 0-9 _ -"
+	case tag.Get("pattern") == "size":
+		return "WIDTHxHEIGHT, such as 640x480, or empty"
 	case v.Kind() == reflect.Slice:
 		return lo + " to " + hi + " entries"
 	case lo != "":

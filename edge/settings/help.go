@@ -32,6 +32,7 @@ var help = map[string]string{
 		"that is named must be there",
 	"engine.precision": "form of the networks",
 	"engine.threads":   "processor threads of the engine; 0: one per core",
+	"engine.shape":     "WIDTHxHEIGHT of the networks' pictures, one of the bundle's; empty: its default",
 	"engine.lib_dir":   "folder of the engine's library; empty: where the set-up put it",
 	"relight.mode":     "none, automatic exposure, local contrast, or the relight network of the bundle",
 	"relight.gate":     "dark: only frames whose mean luminance is low",

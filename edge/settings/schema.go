@@ -66,8 +66,11 @@ func schemaOf(v reflect.Value, tag reflect.StructTag, at string) map[string]any 
 	default:
 		scalarSchema(s, v, tag)
 	}
-	if tag.Get("pattern") == "id" {
+	switch tag.Get("pattern") {
+	case "id":
 		s["pattern"] = "^[A-Za-z0-9_-]{1,64}$"
+	case "size":
+		s["pattern"] = "^([1-9][0-9]*x[1-9][0-9]*)?$"
 	}
 	return s
 }

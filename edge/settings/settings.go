@@ -53,6 +53,7 @@ type Engine struct {
 	Provider  string `json:"provider" enum:"auto,tensorrt,cuda,openvino,cpu"`
 	Precision string `json:"precision" enum:"fp32,int8"`
 	Threads   int    `json:"threads" min:"0" max:"256"`
+	Shape     string `json:"shape" pattern:"size"`
 	LibDir    string `json:"lib_dir"`
 }
 

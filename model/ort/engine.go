@@ -14,7 +14,7 @@ import (
 	"nightseg/model"
 )
 
-// Engine runs the networks of one bundle at its default input shape. Its methods
+// Engine runs the networks of one bundle at its default input shape (model.Bundle.At). Its methods
 // may be called from several goroutines; they wait for each other.
 type Engine struct {
 	mu     sync.Mutex

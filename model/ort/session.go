@@ -82,6 +82,7 @@ type source struct {
 	file    model.File
 	path    string
 	in, out *buffer
+	resized []byte // the network for another size than the file's; nil: the file is as it should be
 }
 
 func (e *Engine) source(name string, g *model.Graph, in, out *buffer) (*source, error) {
@@ -106,6 +107,12 @@ func (e *Engine) open(src *source, p plan) (*session, error) {
 		return nil, &model.FileError{File: src.path, Problem: "is not an ONNX network", Err: err}
 	}
 	nodes := file.Graph.Work()
+	if err := e.resize(src, file); err != nil {
+		return nil, &model.FileError{
+			File: src.path, Err: err, Problem: fmt.Sprintf("cannot take pictures of %dx%d", e.w, e.h),
+			Remedy: "choose another shape of the bundle",
+		}
+	}
 	s := &session{name: src.name, share: map[string]int{p.first(): nodes}}
 	if !p.strict {
 		if s.share, err = e.profile(src, p, nodes); err != nil {
@@ -127,6 +134,23 @@ func (e *Engine) open(src *source, p plan) (*session, error) {
 		File: src.path, Problem: "cannot be loaded on provider " + p.first(), Err: err,
 		Remedy: "choose another provider, or automatic choice",
 	}
+}
+
+// resize makes a network fit the engine's size where its file has another one.
+func (e *Engine) resize(src *source, file *onnxfile.Model) (err error) {
+	axes := src.graph.Input.Axes()
+	in := onnxfile.Find(file.Graph.RealInputs(), src.graph.Input.Name)
+	if in == nil {
+		return nil // the library says what is wrong with it
+	}
+	if s := in.Shape(); len(s) == 4 && s[axes[0]] == int64(e.h) && s[axes[1]] == int64(e.w) {
+		return nil
+	}
+	if err := file.Graph.SetSize(src.graph.Input.Name, axes, e.h, e.w); err != nil {
+		return err
+	}
+	src.resized, err = file.Marshal()
+	return err
 }
 
 // create makes a session; a profile prefix makes it write what each node did.
@@ -151,8 +175,12 @@ func (e *Engine) createHere(src *source, p plan, profile string) (*onnx.Advanced
 	}
 	unlock := e.lockCache(src, p)
 	defer unlock()
-	return onnx.NewAdvancedSession(src.path, []string{src.graph.Input.Name}, []string{src.graph.Output.Name},
-		[]onnx.Value{src.in.value}, []onnx.Value{src.out.value}, opts)
+	ins, outs := []string{src.graph.Input.Name}, []string{src.graph.Output.Name}
+	in, out := []onnx.Value{src.in.value}, []onnx.Value{src.out.value}
+	if src.resized != nil {
+		return onnx.NewAdvancedSessionWithONNXData(src.resized, ins, outs, in, out, opts)
+	}
+	return onnx.NewAdvancedSession(src.path, ins, outs, in, out, opts)
 }
 
 // operatorsOnCPU lists the operators that a provider leaves to the processor, for
@@ -177,5 +205,5 @@ func (e *Engine) operatorsOnCPU(src *source, p plan) string {
 // name holds all that the compiled form depends on.
 func (e *Engine) cachePath(src *source, provider string) string {
 	return filepath.Join(e.cacheDir, "engines",
-		fmt.Sprintf("%s-%s-%.16s-%dthreads", provider, Version(), src.file.SHA256, e.info.Threads))
+		fmt.Sprintf("%s-%s-%.16s-%dx%d-%dthreads", provider, Version(), src.file.SHA256, e.w, e.h, e.info.Threads))
 }

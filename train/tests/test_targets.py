@@ -107,7 +107,7 @@ class Lopsided(ESPNetv2):
 
 def test_the_network_from_cityscapes_sees_both_views_and_adds_up_classes() -> None:
     ensemble = Ensemble((), Path())
-    ensemble.nets = [Lopsided(1.0)]
+    ensemble.nets, ensemble.members = [Lopsided(1.0)], (Member(),)
     p = ensemble.view(0, data.resize(made.street(5), data.SIZE))
     assert p.shape == (*QUARTER, 11)
     assert p.sum(2) == pytest.approx(1, abs=1e-5)
@@ -115,6 +115,15 @@ def test_the_network_from_cityscapes_sees_both_views_and_adds_up_classes() -> No
     assert ensemble.view(0, mirrored)[:, ::-1] == pytest.approx(p, abs=1e-6)
     rest = p[:, :, CAR] / p[:, :, PERSON]
     assert rest == pytest.approx(4, rel=1e-4)  # car, truck, bus and train against person
+
+
+def test_a_member_may_see_a_smaller_picture(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ensemble = Ensemble((Member(run="runs/small-s1"), Member(run="runs/small-s1", scale=0.5)), base)
+    seen = lambda _net, picture, _size: torch.tensor(picture.shape)  # noqa: E731 - what the network is shown
+    monkeypatch.setattr(runs, "probabilities", seen)
+    picture = data.resize(made.street(5), data.SIZE)
+    assert tuple(ensemble.view(0, picture)) == (480, 640, 3)
+    assert tuple(ensemble.view(1, picture)) == (240, 320, 3)
 
 
 def test_night_norms_of_a_run_leave_what_has_one_value_a_channel(base: Path) -> None:

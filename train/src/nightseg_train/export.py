@@ -18,9 +18,22 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from nightseg_train import bundle, checkpoint, classes, config, data, fit, graphs, integer, loop, runs, runtime, streams
+from nightseg_train import (
+    bundle,
+    checkpoint,
+    classes,
+    config,
+    data,
+    fit,
+    graphs,
+    integer,
+    loop,
+    runs,
+    runtime,
+    shapes,
+    streams,
+)
 from nightseg_train.bundle import About, Decision, Nets
 from nightseg_train.data.ids import CITYSCAPES
 from nightseg_train.data.shares import CITYSCAPES_SHARES
@@ -29,7 +42,7 @@ from nightseg_train.methods import dannet
 from nightseg_train.nets import lightnet, registry, released
 from nightseg_train.nets.lightnet import LightNet
 from nightseg_train.nets.relight import Relight
-from nightseg_train.scoring import MODES, to_tensor
+from nightseg_train.scoring import MODES
 from nightseg_train.streams import Part
 
 
@@ -102,6 +115,7 @@ class Export:
         pictures, percentiles, float_heads: it is calibrated on these pictures, in every way of these, and the best one
             is kept: ranges by the extremes or by one of the percentiles, the last layers in float or not.
         half_weights: float graphs store their weights in 16 bits.
+        shapes: further heights and widths that the bundle's networks may be run at.
         stds: spreads of the class weights that are tried; none: the run's own is taken.
     """
 
@@ -115,6 +129,7 @@ class Export:
     percentiles: tuple[float, ...] = (99.99, 99.999)
     float_heads: tuple[bool, ...] = (False, True)
     half_weights: bool = True
+    shapes: tuple[tuple[int, int], ...] = ()
     stds: tuple[float, ...] = (0.0, 0.05, 0.1, 0.16, 0.2)
 
 
@@ -206,24 +221,6 @@ def read_golden(s: Golden, size: tuple[int, int], base: Path) -> data.Picture:
     return data.read_image(items[s.index].image, size)
 
 
-def write_float(nets: Nets, folder: Path) -> dict[str, float]:
-    """Write segment.onnx and, where there is such a net, relight.onnx; return the differences from PyTorch.
-
-    Raises:
-        ValueError: see graphs.write.
-    """
-    h, w = nets.decision.size
-    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, h, w, 3), dtype=np.uint8))
-    x = to_tensor(image[0].numpy())
-    found = {}
-    if nets.relight is not None:
-        found["relight"] = graphs.write(
-            graphs.RelightGraph(nets.relight), image, graphs.RELIGHT, folder / "relight.onnx"
-        )
-    segment = graphs.SegmentGraph(nets.segment)
-    return found | {"segment": graphs.write(segment, x, graphs.SEGMENT, folder / "segment.onnx")}
-
-
 def halve(folder: Path, size: tuple[int, int]) -> dict[str, float]:
     """Store the weights of the float graphs in 16 bits; return the differences. Integer versions are made before.
 
@@ -262,8 +259,11 @@ def export(s: Export, base: Path, quick: bool = False) -> Path:
     frames = read_frames(s.pictures, size, base) if s.integer else None
     out = base / s.out
     with bundle.Replaced(out) as folder:
-        training: dict[str, object] = source.record | {"parity_with_pytorch": write_float(source.nets, folder)}
-        parts: dict[str, object] = {}
+        training: dict[str, object] = source.record | {
+            "parity_with_pytorch": shapes.export_at(source.nets, size, folder)
+        }
+        shapes.check(source.nets, folder, s.shapes)
+        parts: dict[str, object] = {"shapes": [list(n) for n in (size, *s.shapes)]}
         if frames is not None:
             tries = integer.ways(source.nets, s.percentiles, s.float_heads)[: 1 if quick else None]
             chosen, tried = integer.choose(folder, source.nets, frames, source.score, tries)

@@ -44,12 +44,14 @@ ADAPT_ON = 32  # pictures whose statistics night norms take, at most
 class Member:
     """A network of the ensemble: the folder of a run, or the file of ESPNetv2's weights from Cityscapes.
 
-    With night_norms its batch norms take their statistics from each camera's night pictures when it looks at them.
+    With night_norms its batch norms take their statistics from each camera's night pictures when it looks at them. It
+    sees pictures at scale: smaller ones show more of the scene to the same network, which tells dark surfaces apart.
     """
 
     run: str = ""
     cityscapes: str = ""
     night_norms: bool = False
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,10 @@ class Ensemble:
 
     def view(self, at: int, picture: data.Picture) -> Probabilities:
         """Return the probabilities of one network, a quarter of the picture's size."""
-        net = self.nets[at]
+        net, scale = self.nets[at], self.members[at].scale
+        if scale != 1:
+            size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
+            picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
         if isinstance(net, runs.Finished):
             return runs.probabilities(net, picture, QUARTER).numpy()
         return _cityscapes(net, picture).numpy()
