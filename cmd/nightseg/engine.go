@@ -56,8 +56,8 @@ func (f *modelFlags) add(fs *pflag.FlagSet) {
 }
 
 func (f *modelFlags) addShape(fs *pflag.FlagSet) {
-	fs.StringVar(&f.shape, "shape", "", "WIDTHxHEIGHT of the pictures that the networks see and of the masks, one of the "+
-		"bundle's (`nightseg bundle info` lists them; default: the first)")
+	fs.StringVar(&f.shape, "shape", "", "`WIDTHxHEIGHT` of what the networks see and of the masks, one of the "+
+		"bundle's, which bundle info lists (default: the first)")
 }
 
 // openBundle opens the bundle that the flags name, at the shape that they say.

@@ -14,6 +14,7 @@ type corner struct {
 
 // cell is a rectangle of pixels between four grid points.
 type cell struct {
+	left, right    int // columns of the grid points
 	tl, tr, bl, br int // grid points
 	x0, y0         int // first pixel
 	w, h           int // pixels
@@ -34,17 +35,25 @@ func (d *Decider) band(dst *frame.Mask, src *frame.Logits, cy int) {
 	for y := y0 + 1; y < y1; y++ {
 		copy(dst.Class[y*dst.W:(y+1)*dst.W], row)
 	}
-	c := cell{y0: y0, h: y1 - y0, ty: d.ys.t0[cy]}
-	for _, cx := range d.border {
+	d.rival = d.rival[:len(d.border)]
+	for i, cx := range d.border {
 		x0, x1, left, right := d.xs.span(int(cx))
-		c.x0, c.w, c.tx = x0, x1-x0, d.xs.t0[cx]
-		c.tl, c.tr = top*src.W+left, top*src.W+right
-		c.bl, c.br = bottom*src.W+left, bottom*src.W+right
-		if d.threshold() {
-			d.confident(dst, src, &c)
-		} else {
-			d.compute(dst, src, &c)
+		d.rival[i].cell = cell{
+			left: left, right: right,
+			tl: top*src.W + left, tr: top*src.W + right, bl: bottom*src.W + left, br: bottom*src.W + right,
+			x0: x0, y0: y0, w: x1 - x0, h: y1 - y0, tx: d.xs.t0[cx], ty: d.ys.t0[cy],
 		}
+	}
+	if d.threshold() {
+		for i := range d.rival {
+			d.confident(dst, src, &d.rival[i].cell)
+		}
+		return
+	}
+	d.rivals(src, top, bottom)
+	for i := range d.rival {
+		c := &d.rival[i]
+		d.compute(dst, c, d.candidates(src, c, d.able[i*src.C:][:c.above]))
 	}
 }
 
@@ -79,14 +88,13 @@ func (d *Decider) fillRow(row []uint8, w, top, bottom int) {
 	fill(row[from:], class)
 }
 
-// compute decides the pixels of a cell on the border of classes.
-func (d *Decider) compute(dst *frame.Mask, src *frame.Logits, c *cell) {
-	cand := d.candidates(src, c)
+// compute decides the pixels of a cell between the classes that can win there.
+func (d *Decider) compute(dst *frame.Mask, c *rival, cand []corner) {
 	if len(cand) == 2 {
-		d.pair(dst, c, &cand[0], &cand[1])
+		d.pair(dst, &c.cell, &cand[0], &cand[1])
 		return
 	}
-	d.several(dst, c, cand)
+	d.several(dst, &c.cell, cand)
 }
 
 // at returns the values of class k at the grid points of the cell.
@@ -106,45 +114,80 @@ func (k *corner) below(b *corner) bool {
 	return k.tl <= b.tl && k.tr <= b.tr && k.bl <= b.bl && k.br <= b.br
 }
 
-// candidates returns the classes that can win in the cell, in rising order. A
-// class that wins at no grid point can still win between them; it cannot where
-// one other class, or a fixed mean of others, is at least as good at all four.
-func (d *Decider) candidates(src *frame.Logits, c *cell) []corner {
-	var bound [5]corner
-	n := 0
+// rival is a cell on the border of classes: the classes that win at its grid
+// points, their mean, and how many classes are above that somewhere.
+type rival struct {
+	cell
+
+	bound [4]corner
+	n     int
+	mean  corner
+	above int
+}
+
+// rivals prepares the cells of the band's border: which classes can be above the
+// mean of the winners. Class by class, as that is how the values lie in memory.
+func (d *Decider) rivals(src *frame.Logits, top, bottom int) {
+	for i := range d.rival {
+		d.bound(src, &d.rival[i])
+	}
+	n, w := src.H*src.W, src.W
+	for k := range src.C {
+		plane := src.Data[k*n : (k+1)*n]
+		upper, lower := plane[top*w:(top+1)*w], plane[bottom*w:(bottom+1)*w]
+		mul, add := d.mul[k], d.add[k]
+		for i := range d.rival {
+			c := &d.rival[i]
+			if upper[c.left]*mul+add <= c.mean.tl && upper[c.right]*mul+add <= c.mean.tr &&
+				lower[c.left]*mul+add <= c.mean.bl && lower[c.right]*mul+add <= c.mean.br {
+				continue
+			}
+			d.able[i*src.C+c.above] = uint8(k)
+			c.above++
+		}
+	}
+}
+
+// bound finds the winners at the grid points of a cell, and their mean.
+func (d *Decider) bound(src *frame.Logits, c *rival) {
+	c.n, c.above = 0, 0
 	add := func(k uint8) {
-		for i := range n {
-			if bound[i].class == k {
+		for i := range c.n {
+			if c.bound[i].class == k {
 				return
 			}
 		}
-		bound[n] = d.at(src, c, int(k))
-		n++
+		c.bound[c.n] = d.at(src, &c.cell, int(k))
+		c.n++
 	}
 	add(d.arg[c.tl])
 	add(d.arg[c.tr])
 	add(d.arg[c.bl])
 	add(d.arg[c.br])
-	mean := &bound[n]
-	f := 1 / float32(n)
-	for _, b := range bound[:n] {
-		mean.tl += b.tl * f
-		mean.tr += b.tr * f
-		mean.bl += b.bl * f
-		mean.br += b.br * f
+	c.mean = corner{}
+	f := 1 / float32(c.n)
+	for _, b := range c.bound[:c.n] {
+		c.mean.tl += b.tl * f
+		c.mean.tr += b.tr * f
+		c.mean.bl += b.bl * f
+		c.mean.br += b.br * f
 	}
+}
+
+// candidates returns the classes that can win in the cell, in rising order, from
+// those above the mean of the winners. A class that wins at no grid point can
+// still win between them; it cannot where one other class, or a fixed mean of
+// others, is at least as good at all four.
+func (d *Decider) candidates(src *frame.Logits, c *rival, above []uint8) []corner {
 	out := d.cand[:0]
 next:
-	for k := range src.C {
-		v := d.at(src, c, k)
-		if v.below(mean) {
-			continue
-		}
-		for i := range n {
-			if bound[i].class == v.class {
+	for _, k := range above {
+		v := d.at(src, &c.cell, int(k))
+		for i := range c.n {
+			if c.bound[i].class == v.class {
 				break
 			}
-			if v.below(&bound[i]) {
+			if v.below(&c.bound[i]) {
 				continue next
 			}
 		}
@@ -153,7 +196,7 @@ next:
 	if len(out) == 0 {
 		// Each class tied with the others at every grid point, but for the rounding
 		// of the mean, or the mean overflowed: any winner will do.
-		out = append(out, bound[0])
+		out = append(out, c.bound[0])
 	}
 	return out
 }

@@ -76,6 +76,8 @@ type Decider struct {
 	best   []float32
 	second []float32
 	border []int32 // cells of the band at hand that need arithmetic
+	rival  []rival // what they are
+	able   []uint8 // their classes above the mean of the winners, room for all classes each
 
 	cand  []corner // classes that can win in the cell at hand
 	val   []float32
@@ -208,7 +210,10 @@ func (d *Decider) grow(src *frame.Logits) {
 		d.best, d.second = make([]float32, n), make([]float32, n)
 	}
 	if cap(d.border) < len(d.xs.first) {
-		d.border = make([]int32, 0, len(d.xs.first))
+		d.border, d.rival = make([]int32, 0, len(d.xs.first)), make([]rival, 0, len(d.xs.first))
+	}
+	if n := src.C * cap(d.border); len(d.able) < n {
+		d.able = make([]uint8, n)
 	}
 	if len(d.cand) < src.C {
 		d.cand = make([]corner, src.C)
@@ -217,22 +222,25 @@ func (d *Decider) grow(src *frame.Logits) {
 	}
 }
 
-// winners finds the best class of each grid point, the first of equals.
+// winners finds the best class of each grid point, the first of equals. It goes
+// row by row, so that what it compares stays in the nearest cache.
 func (d *Decider) winners(src *frame.Logits) {
-	n := src.H * src.W
-	arg, best := d.arg[:n], d.best[:n]
-	mul, add := d.mul[0], d.add[0]
-	for i, v := range src.Data[:n] {
-		best[i] = v*mul + add
-		arg[i] = 0
-	}
-	for k := 1; k < src.C; k++ {
-		mul, add = d.mul[k], d.add[k]
-		plane := src.Data[k*n : (k+1)*n]
-		for i, v := range plane[:len(best)] {
-			if v = v*mul + add; v > best[i] {
-				best[i] = v
-				arg[i] = uint8(k)
+	n, w := src.H*src.W, src.W
+	for at := 0; at < n; at += w {
+		arg, best := d.arg[at:at+w], d.best[at:at+w]
+		mul, add := d.mul[0], d.add[0]
+		for i, v := range src.Data[at : at+w] {
+			best[i] = v*mul + add
+			arg[i] = 0
+		}
+		for k := 1; k < src.C; k++ {
+			mul, add = d.mul[k], d.add[k]
+			plane := src.Data[k*n+at : k*n+at+w]
+			for i, v := range plane[:len(best)] {
+				if v = v*mul + add; v > best[i] {
+					best[i] = v
+					arg[i] = uint8(k)
+				}
 			}
 		}
 	}

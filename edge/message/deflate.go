@@ -124,6 +124,9 @@ func (d *deflater) run(tokens []uint16, v byte, n int) []uint16 {
 // as each other, are equal.
 func samePrefix(a, b []byte) int {
 	n := 0
+	for len(a)-n >= 64 && string(a[n:n+64]) == string(b[n:n+64]) { // many bytes at a time
+		n += 64
+	}
 	for len(a)-n >= 8 {
 		if v := binary.LittleEndian.Uint64(a[n:]) ^ binary.LittleEndian.Uint64(b[n:]); v != 0 {
 			return n + bits.TrailingZeros64(v)/8
