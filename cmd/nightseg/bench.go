@@ -57,6 +57,7 @@ func newBenchCommand(a *app) *cobra.Command {
 	fs := c.Flags()
 	f.modelFlags.add(fs)
 	f.addShape(fs)
+	f.addParallel(fs, "0: one a thread, as replay --rate max")
 	fs.StringVar(&f.source, "images", "", "the same as SOURCE")
 	fs.StringVar(&f.relit, "relight", settings.Default().Relight.Mode,
 		"none, gamma, clahe or network, on every frame")
@@ -73,6 +74,10 @@ func newBenchCommand(a *app) *cobra.Command {
 }
 
 func (f *benchFlags) validate() error {
+	if err := f.checkParallel(); err != nil {
+		return err
+	}
+	f.parallel = f.perThread()
 	switch {
 	case f.frames < 2 || f.frames > 10000:
 		return fail(exitUsage, "--frames %d is outside 2 to 10000", f.frames)
@@ -175,6 +180,7 @@ func (bn *bench) info() benchInfo {
 	return benchInfo{
 		Bundle: bn.bundle.Name + " " + bn.bundle.Version, SHA256: bn.bundle.SHA256,
 		Engine: i.Engine, Provider: i.Provider, Precision: i.Precision, Library: i.Library, Threads: i.Threads,
+		Parallel: max(i.Parallel, 1), Classes: len(bn.bundle.Classes),
 		NodeShare: i.NodeShare, LoadMs: float64(i.LoadTime) / 1e6, Relight: bn.f.relit, Codec: bn.f.codec,
 		Pictures: bn.from, Shape: bn.bundle.Shapes[0], Frames: bn.perRound,
 		Rounds: bn.f.rounds, Broker: bn.f.broker,

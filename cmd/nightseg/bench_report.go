@@ -8,9 +8,11 @@ import (
 
 // Limits of what the loop may add to the networks.
 const (
-	limitOutsideMs  = 3.0  // processor time per frame outside the networks
+	limitOutsideMs  = 2.0  // processor time per frame outside the networks
 	limitShare      = 0.20 // of a frame's processor time
-	limitWallFactor = 1.1  // wall time per frame to (networks + half of the time outside)
+	limitDecideMs   = 0.5  // 99th percentile of the decision
+	limitDecide19Ms = 0.8  // the same of more than 11 classes
+	limitWallFactor = 1.05 // wall time per frame to (networks + half of the time outside)
 	limitColdMs     = 3000
 	limitWarmMs     = 1500
 )
@@ -24,12 +26,14 @@ type benchInfo struct {
 	Precision string             `json:"precision"`
 	Library   string             `json:"library"`
 	Threads   int                `json:"threads"`
+	Parallel  int                `json:"parallel"` // frames in the networks at a time
 	NodeShare map[string]float64 `json:"node_share"`
 	LoadMs    float64            `json:"load_ms"`
 	Relight   string             `json:"relight"`
 	Codec     string             `json:"codec"`
 	Pictures  string             `json:"pictures"`
 	Shape     [2]int             `json:"shape"` // height, width
+	Classes   int                `json:"classes"`
 	Frames    int                `json:"frames_per_round"`
 	Rounds    int                `json:"rounds"`
 	Broker    string             `json:"broker"`
@@ -52,6 +56,9 @@ type benchResult struct {
 	Core       spread            `json:"loop_core"`
 	Share      spread            `json:"outside_share"`
 	WallFactor spread            `json:"wall_factor"`
+	Decide     spread            `json:"decide_wall"` // the decision alone, mean over the frames
+	DecideP99  spread            `json:"decide_p99"`
+	DecideMost spread            `json:"decide_noise"` // the slowest on random logits, where each cell has borders
 	Allocs     float64           `json:"allocations_per_frame"` // with broker and networks, in the whole process
 	AllocsLoop float64           `json:"allocations_per_frame_without_broker"`
 	Starts     *startTimes       `json:"starts,omitempty"`
@@ -109,6 +116,9 @@ func (bn *bench) result(rounds []benchRound) (*benchResult, error) {
 		Core:       over(func(r *benchRound) float64 { return r.whole.core }),
 		Share:      over(func(r *benchRound) float64 { return r.outside.core / r.whole.core }),
 		WallFactor: over((*benchRound).wallFactor),
+		Decide:     over(func(r *benchRound) float64 { return r.decideMean }),
+		DecideP99:  over(func(r *benchRound) float64 { return r.decideP99 }),
+		DecideMost: over(func(r *benchRound) float64 { return r.decideNoise }),
 		Stages:     map[string]spread{},
 		Allocs:     bn.allocs.whole, AllocsLoop: bn.allocs.unsent,
 	}
@@ -139,6 +149,10 @@ func (r *benchResult) limits() []limit {
 		{What: "processor time outside the networks, ms a frame", Value: r.Outside.Median, Limit: limitOutsideMs},
 		{What: "its share of a frame's processor time", Value: r.Share.Median, Limit: limitShare},
 		{What: "wall time to (networks + half of that)", Value: r.WallFactor.Median, Limit: limitWallFactor},
+		{What: "decision, 99th percentile, ms", Value: r.DecideP99.Median, Limit: limitDecideMs},
+	}
+	if r.Classes > 11 {
+		list[len(list)-1].Limit = limitDecide19Ms
 	}
 	if r.Starts != nil {
 		list = append(list,
@@ -175,8 +189,8 @@ func (a *app) benchReport(f *benchFlags, r *benchResult) error {
 func (r *benchResult) text() string {
 	var s strings.Builder
 	line := func(name string, v spread) { fmt.Fprintf(&s, "  %-28s %v\n", name, v) }
-	fmt.Fprintf(&s, "%s, %s on %s, %d threads; relight %s; %d x %d; %s\n", r.Bundle, r.Precision, r.Provider,
-		r.Threads, r.Relight, r.Shape[1], r.Shape[0], r.Library)
+	fmt.Fprintf(&s, "%s, %s on %s, %d threads, %d frames at a time; relight %s; %d x %d; %s\n", r.Bundle, r.Precision,
+		r.Provider, r.Threads, r.Parallel, r.Relight, r.Shape[1], r.Shape[0], r.Library)
 	for _, p := range sortedKeys(r.NodeShare) {
 		fmt.Fprintf(&s, "%.0f %% of the nodes on %s\n", 100*r.NodeShare[p], p)
 	}
@@ -187,6 +201,10 @@ func (r *benchResult) text() string {
 	line("relighting adds", r.Relit)
 	line("networks alone", r.Networks)
 	line("whole loop", r.Wall)
+	s.WriteString("ms a frame, one thread, wall time\n")
+	line("decide", r.Decide)
+	line("  99th percentile", r.DecideP99)
+	line("  random logits, the slowest", r.DecideMost)
 	s.WriteString("ms a frame, processor time of one thread\n")
 	line("decode", r.Decode)
 	line("fit", r.Fit)

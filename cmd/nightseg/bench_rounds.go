@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"image/jpeg"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +22,7 @@ import (
 	jpegturbo "nightseg/camera/jpeg"
 	"nightseg/camera/synth"
 	"nightseg/edge"
+	"nightseg/edge/decide"
 	"nightseg/edge/frame"
 	"nightseg/edge/settings"
 	"nightseg/model"
@@ -46,6 +51,9 @@ type benchRound struct {
 	outside           cost    // the loop with networks that cost nothing
 	stages            map[string]float64
 	whole             cost
+	// The decision alone, on one core: mean and 99th percentile on the pictures' logits, most on random ones.
+	decideMean, decideP99, decideNoise float64
+
 	others            float64 // cores that other programs kept busy
 }
 
@@ -67,6 +75,7 @@ var benchSteps = []struct {
 		r.networks, err = b.networks(ctx, true)
 		return err
 	}},
+	{"decide", (*bench).decide},
 	{"loop without networks", func(b *bench, ctx context.Context, r *benchRound) (err error) {
 		r.outside, r.stages, err = b.loop(ctx, b.url, &prepared{b.logits}, nil)
 		return err
@@ -224,23 +233,85 @@ func threadCPU() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// networks times the networks on pictures that are in memory.
+// networks times the networks on pictures that are in memory, as many at a time
+// as the loop gives them.
 func (bn *bench) networks(ctx context.Context, relit bool) (cost, error) {
-	var l frame.Logits
+	next, workers := new(atomic.Int64), max(bn.engine.Info().Parallel, 1)
+	errs := make([]error, workers)
+	var wg sync.WaitGroup
 	cpu, wall := processCPU(), time.Now()
-	for i := range bn.perRound {
-		if err := ctx.Err(); err != nil {
-			return cost{}, err
-		}
-		f := *bn.frames[i%len(bn.frames)] // the pixels are shared
-		if !relit {
-			f.Relight = frame.RelightNone
-		}
-		if err := bn.engine.Infer(&l, &f); err != nil {
-			return cost{}, err
-		}
+	for w := range workers {
+		wg.Go(func() {
+			var l frame.Logits
+			for ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= bn.perRound {
+					return
+				}
+				f := *bn.frames[i%len(bn.frames)] // the pixels are shared
+				if !relit {
+					f.Relight = frame.RelightNone
+				}
+				if errs[w] = bn.engine.Infer(&l, &f); errs[w] != nil {
+					return
+				}
+			}
+		})
 	}
-	return cost{wall: bn.perFrame(time.Since(wall)), core: bn.perFrame(processCPU() - cpu)}, nil
+	wg.Wait()
+	c := cost{wall: bn.perFrame(time.Since(wall)), core: bn.perFrame(processCPU() - cpu)}
+	return c, errors.Join(append(errs, ctx.Err())...)
+}
+
+// decide times the decision alone: on what the networks made of the pictures,
+// and on random values, where every cell has borders, the worst that can come.
+func (bn *bench) decide(_ context.Context, r *benchRound) error {
+	s, bad := stagesOf(bn.f.live(), bn.bundle)
+	if len(bad) > 0 {
+		return settings.Errors(bad)
+	}
+	d, err := decide.New(s.decide)
+	if err != nil {
+		return err
+	}
+	var m frame.Mask
+	times := func(n int, of func(i int) *frame.Logits) (ms []float64, err error) {
+		for i := range n + 1 {
+			start := time.Now()
+			if err := d.Decide(&m, of(i)); err != nil {
+				return nil, err
+			}
+			if i > 0 { // the first makes the buffers
+				ms = append(ms, float64(time.Since(start))/1e6)
+			}
+		}
+		slices.Sort(ms)
+		return ms, nil
+	}
+	n := max(bn.perRound, 200)
+	found, err := times(n, func(i int) *frame.Logits { return &bn.logits[i%len(bn.logits)] })
+	if err != nil {
+		return err
+	}
+	r.decideMean, r.decideP99 = mean(found), found[len(found)*99/100]
+	noise := bn.logits[0]
+	noise.Data = make([]float32, len(noise.Data))
+	random := rand.New(rand.NewPCG(1, 1))
+	for i := range noise.Data {
+		noise.Data[i] = float32(random.NormFloat64())
+	}
+	if found, err = times(10, func(int) *frame.Logits { return &noise }); err == nil {
+		r.decideNoise = found[len(found)-1]
+	}
+	return err
+}
+
+func mean(values []float64) float64 {
+	sum := 0.0
+	for _, v := range values {
+		sum += v
+	}
+	return sum / float64(len(values))
 }
 
 // prepared stands for the networks: it gives what they made of the pictures.
@@ -280,7 +351,9 @@ func (bn *bench) loop(
 	parts := laneParts{
 		camera: "bench", source: src, frames: bn.perRound, engine: nets,
 		publish: l.outlet(edge.Lossless, 0), sender: who,
-		Options: edge.Options{Policy: edge.Lossless, CPUClock: true, Grace: connectWait},
+		Options: edge.Options{
+			Policy: edge.Lossless, CPUClock: true, Grace: connectWait, Parallel: bn.engine.Info().Parallel,
+		},
 	}
 	if counter != nil {
 		parts.tap = counter

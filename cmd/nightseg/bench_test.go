@@ -45,10 +45,10 @@ func TestBenchJSON(t *testing.T) {
 	commandJSON(t, exitDone, &r, "bench", "--bundle", tinyBundle(t), "--frames", "6", "--rounds", "1",
 		"--starts", "0", "--broker", "none", "--force", "--provider", "cpu", "--relight", "none")
 	if r.Frames != 6 || r.Networks.Median <= 0 || r.Outside.Median <= 0 || r.Core.Median <= 0 ||
-		r.Decode.Median <= 0 {
+		r.Decode.Median <= 0 || r.DecideP99.Median <= 0 || r.DecideMost.Median <= 0 || r.Parallel < 1 {
 		t.Errorf("a figure is missing: %+v", r)
 	}
-	if len(r.Limits) != 3 || r.Starts != nil || r.Pictures != "synthetic drive, JPEG" {
+	if len(r.Limits) != 4 || r.Starts != nil || r.Pictures != "synthetic drive, JPEG" {
 		t.Errorf("limits %+v, starts %v, pictures %q", r.Limits, r.Starts, r.Pictures)
 	}
 	for _, name := range []string{"capture", "decide", "encode"} {
@@ -115,14 +115,15 @@ func TestSpread(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	r := &benchResult{
-		Outside: spread{Median: 2.9}, Share: spread{Median: 0.25}, WallFactor: spread{Median: 1.1},
+		Outside: spread{Median: 1.9}, Share: spread{Median: 0.25}, WallFactor: spread{Median: 1.05},
+		DecideP99: spread{Median: 0.6},
 		Starts: &startTimes{Cold: []float64{3100}, Warm: []float64{900}},
 	}
 	var got []bool
 	for _, l := range r.limits() {
 		got = append(got, l.Holds)
 	}
-	if fmt.Sprint(got) != "[true false true false true]" {
+	if fmt.Sprint(got) != "[true false true false false true]" {
 		t.Errorf("limits hold: %v", got)
 	}
 	var out strings.Builder

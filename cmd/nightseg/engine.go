@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/spf13/pflag"
 
@@ -58,6 +59,27 @@ func (f *modelFlags) add(fs *pflag.FlagSet) {
 func (f *modelFlags) addShape(fs *pflag.FlagSet) {
 	fs.StringVar(&f.shape, "shape", "", "`WIDTHxHEIGHT` of what the networks see and of the masks, one of the "+
 		"bundle's, which bundle info lists (default: the first)")
+}
+
+// mostParallel bounds --parallel: each frame has an engine with memory of its own.
+const mostParallel = 8
+
+// addParallel adds the flag; without says what 0 means.
+func (f *modelFlags) addParallel(fs *pflag.FlagSet, without string) {
+	fs.IntVar(&f.parallel, "parallel", 0, "frames in the networks at a time, which share --threads: more a second,\n"+
+		"each later; "+without)
+}
+
+func (f *modelFlags) checkParallel() error {
+	if f.parallel < 0 || f.parallel > mostParallel {
+		return fail(exitUsage, "--parallel %d is outside 0 to %d", f.parallel, mostParallel)
+	}
+	return nil
+}
+
+// perThread is --parallel, or one frame a thread where it is 0.
+func (f *modelFlags) perThread() int {
+	return cmp.Or(f.parallel, min(cmp.Or(f.Threads, runtime.NumCPU()), mostParallel))
 }
 
 // openBundle opens the bundle that the flags name, at the shape that they say.

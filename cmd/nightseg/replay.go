@@ -1,13 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -28,9 +26,6 @@ const (
 	publishLossless = "lossless"
 	publishLive     = "live"
 )
-
-// mostParallel bounds --parallel: each frame has an engine with memory of its own.
-const mostParallel = 8
 
 // replayFlags are what replay was asked to do.
 type replayFlags struct {
@@ -77,8 +72,7 @@ func newReplayCommand(a *app) *cobra.Command {
 	addBrokerFlags(fs, &f.broker, &f.sender)
 	fs.StringVar(&f.rate, "rate", rateRealtime, "realtime (as recorded), max, or frames per second")
 	fs.StringVar(&f.publish, "publish", publishLossless, "lossless: every frame, QoS 1; live: as on a vehicle")
-	fs.IntVar(&f.parallel, "parallel", 0, "frames in the networks at a time, which share --threads: more a second,\n"+
-		"each later; 0: with --rate max, and without --out, one a thread; else 1")
+	f.addParallel(fs, "0: with --rate max, and without --out, one a thread; else 1")
 	fs.StringVar(&f.out, "out", "", "folder to write frame, relit frame, mask and overlay of each frame to")
 	fs.IntVar(&f.frames, "frames", 0, "end after so many frames; 0: at the end of the source")
 	fs.DurationVar(&f.await, "await-subscriber", 0, "embedded broker: wait so long for someone to subscribe to the masks")
@@ -127,16 +121,17 @@ func (f *replayFlags) settings() (settings.Settings, error) {
 		return s, fail(exitUsage, "--publish %q is not lossless or live", f.publish)
 	case f.frames < 0:
 		return s, fail(exitUsage, "--frames %d must not be below 0", f.frames)
-	case f.parallel < 0 || f.parallel > mostParallel:
-		return s, fail(exitUsage, "--parallel %d is outside 0 to %d", f.parallel, mostParallel)
 	case f.parallel > 1 && f.out != "":
 		return s, fail(exitUsage, "--parallel %d does not go with --out: relit pictures are kept of one frame at a time",
 			f.parallel)
 	case f.await > 0 && f.broker.URL != brokerEmbedded:
 		return s, fail(exitUsage, "--await-subscriber needs --broker embedded: another broker does not tell who subscribes")
 	}
-	if f.parallel == 0 && f.rate == rateMax && f.out == "" {
-		f.parallel = min(cmp.Or(f.Threads, runtime.NumCPU()), mostParallel)
+	if err := f.checkParallel(); err != nil {
+		return s, err
+	}
+	if f.rate == rateMax && f.out == "" {
+		f.parallel = f.perThread()
 	}
 	switch f.rate {
 	case rateRealtime, rateMax:
