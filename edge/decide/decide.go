@@ -222,25 +222,27 @@ func (d *Decider) grow(src *frame.Logits) {
 	}
 }
 
-// winners finds the best class of each grid point, the first of equals. It goes
-// row by row, so that what it compares stays in the nearest cache.
+// winners finds the best class of each grid point, the first of equals.
 func (d *Decider) winners(src *frame.Logits) {
-	n, w := src.H*src.W, src.W
-	for at := 0; at < n; at += w {
-		arg, best := d.arg[at:at+w], d.best[at:at+w]
-		mul, add := d.mul[0], d.add[0]
-		for i, v := range src.Data[at : at+w] {
-			best[i] = v*mul + add
-			arg[i] = 0
-		}
-		for k := 1; k < src.C; k++ {
-			mul, add = d.mul[k], d.add[k]
-			plane := src.Data[k*n+at : k*n+at+w]
-			for i, v := range plane[:len(best)] {
-				if v = v*mul + add; v > best[i] {
-					best[i] = v
-					arg[i] = uint8(k)
-				}
+	d.plainWinners(src, d.fastWinners(src.Data, src.H*src.W, src.C))
+}
+
+// plainWinners is winners from a grid point on.
+func (d *Decider) plainWinners(src *frame.Logits, from int) {
+	n := src.H * src.W
+	arg, best := d.arg[from:n], d.best[from:n]
+	mul, add := d.mul[0], d.add[0]
+	for i, v := range src.Data[from:n] {
+		best[i] = v*mul + add
+		arg[i] = 0
+	}
+	for k := 1; k < src.C; k++ {
+		mul, add = d.mul[k], d.add[k]
+		plane := src.Data[k*n+from : (k+1)*n]
+		for i, v := range plane[:len(best)] {
+			if v = v*mul + add; v > best[i] {
+				best[i] = v
+				arg[i] = uint8(k)
 			}
 		}
 	}

@@ -61,6 +61,10 @@ func Open(b *model.Bundle, o model.Options) (*Engine, error) {
 		return nil, fmt.Errorf("tensorflow: the library is chosen when the program is linked, not by the folder %s; "+
 			"leave it out", o.LibDir)
 	}
+	if own := b.Own(); own != b {
+		return nil, fmt.Errorf("tensorflow: this engine runs a bundle at its default shape, %dx%d, alone; "+
+			"choose that, or the engine onnxruntime", own.Shapes[0][1], own.Shapes[0][0])
+	}
 	if o.Threads <= 0 {
 		o.Threads = runtime.NumCPU()
 	}
