@@ -66,8 +66,12 @@ fmt: ## format Go (gofumpt) and Python (ruff)
 	@cd bench && ../$(TRAIN) -m ruff format --quiet .
 
 .PHONY: bench
-bench: build ## time per stage, core time, allocations, node shares; refuses on a busy machine
-	@bin/nightseg bench $(BENCH)
+bench: build ## the table of docs/performance.md, measured here (10 min); refuses on a busy machine
+	@bench/run.sh table $(BENCH)
+
+.PHONY: bench-gpu
+bench-gpu: build ## the loop on NVIDIA's providers; says so where there are none
+	@bench/run.sh table --gpu $(BENCH)
 
 .PHONY: versus
 versus: build ## nightseg against two Python loops, on the same pictures and broker
