@@ -1,7 +1,7 @@
-"""The table of what nightseg must reach, measured: what it adds to the networks, and how it stands against Python loops.
+"""The table of what nightseg must reach, measured.
 
-`nightseg bench` (core time, wall time, decision), `nightseg bench codecs` (encoding), the segmentation network in int8 and
-fp32 on each provider in runs that take turns, and `versus` (both Python loops). Ten minutes; refuses a busy machine.
+`nightseg bench` (core time, wall time, decision), `nightseg bench codecs` (encoding), the segmentation network in int8
+and fp32 on each provider in runs that take turns, and `versus` (both Python loops). Ten minutes; refuses a busy machine.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -78,20 +78,15 @@ def graphics(args: argparse.Namespace) -> None:
 
     Where there is none it says so, and that is all.
     """
-    checks = {
-        c["name"]: c["text"] for c in common.call([common.program(), "doctor", "--json"], allowed=(0, 1, 3))["checks"]
-    }
-    here = [p for p in ("tensorrt", "cuda") if p in checks.get("onnxruntime", "").split("providers ")[-1].split(", ")]
+    said = common.call([common.program(), "doctor", "--json"], allowed=(0, 1, 3))
+    library = next((c["text"] for c in said["checks"] if c["name"] == "onnxruntime"), "no library")
+    here = [p for p in ("tensorrt", "cuda") if p in library.split("providers ")[-1].split(", ")]
     if not here:
-        log.info(
-            "skipped: ONNX Runtime has no provider of NVIDIA here (%s); see docs/jetson.md", checks.get("onnxruntime")
-        )
-        common.emit({"skipped": checks.get("onnxruntime", "")})
+        log.info("skipped: ONNX Runtime has no provider of NVIDIA here (%s); see docs/jetson.md", library)
+        common.emit({"skipped": library})
         return
-    found, rows = (
-        [],
-        ["| provider | precision | networks, ms | loop, ms | all else, processor ms |", "|---|---|---:|---:|---:|"],
-    )
+    rows = ["| provider | precision | networks, ms | loop, ms | all else, processor ms |", "|---|---|---:|---:|---:|"]
+    found = []
     for provider in here:
         for precision in ("fp32", "int8"):
             command = [common.program(), "bench", str(args.images), "--bundle", str(args.bundle), "--starts", "0"]
@@ -132,11 +127,13 @@ def measure(args: argparse.Namespace) -> None:
     load.quiet(args.force)
     limits: list[Limit] = []
     found: dict[str, Any] = {}
-    parts = {
-        "loop": lambda: core(args), "int8": lambda: integers(args, load), "encode": lambda: encoding(args),
-        "versus": lambda: loops(args),
-    }  # fmt: skip
-    for name, part in parts.items():
+    parts: tuple[tuple[str, Callable[[], tuple[list[Limit], dict[str, Any]]]], ...] = (
+        ("loop", lambda: core(args)),
+        ("int8", lambda: integers(args, load)),
+        ("encode", lambda: encoding(args)),
+        ("versus", lambda: loops(args)),
+    )
+    for name, part in parts:
         log.info("%s", name)
         held, found[name] = part()
         limits += held
