@@ -1,7 +1,8 @@
 """The table of what nightseg must reach, measured.
 
 `nightseg bench` (core time, wall time, decision), `nightseg bench codecs` (encoding), the segmentation network in int8
-and fp32 on each provider in runs that take turns, and `versus` (both Python loops). Ten minutes; refuses a busy machine.
+and fp32 on each provider in runs that take turns, and `versus` (both Python loops). It takes ten minutes and refuses a
+busy machine.
 """
 
 from __future__ import annotations
