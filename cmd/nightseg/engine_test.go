@@ -1,8 +1,11 @@
 package main
 
 import (
+	"encoding/json"
+	"image"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"nightseg/model"
@@ -40,6 +43,64 @@ func TestBundleIn(t *testing.T) {
 		got, err := bundleIn(c.bundle, c.checkouts, installed)
 		if got != c.want || (err == nil) != (c.want != "") {
 			t.Errorf("%s: got %q, %v; want %q", name, got, err, c.want)
+		}
+	}
+}
+
+// TestShape replays a drive at another shape than the networks' own: masks have
+// that size, and the golden vectors of the own one are checked all the same.
+func TestShape(t *testing.T) {
+	needEngine(t)
+	dir := filepath.Join(t.TempDir(), "shaped")
+	if err := os.CopyFS(dir, os.DirFS(tinyBundle(t))); err != nil {
+		t.Fatal(err)
+	}
+	manifest := filepath.Join(dir, model.ManifestName)
+	doc, err := os.ReadFile(manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m map[string]any
+	if err := json.Unmarshal(doc, &m); err != nil {
+		t.Fatal(err)
+	}
+	m["shapes"] = append(m["shapes"].([]any), []int{64, 96})
+	if doc, err = json.Marshal(m); err == nil {
+		err = os.WriteFile(manifest, doc, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache := t.TempDir()
+	out := filepath.Join(t.TempDir(), "seen")
+	args := []string{
+		"replay", "synth://?frames=2", "--bundle", dir, "--cache-dir", cache, "--provider", "cpu", "--rate", "max",
+		"--out", out, "--shape",
+	}
+	if code, _, errOut := command(t, append(args, "96x64")...); code != exitDone {
+		t.Fatalf("exit code %d: %s", code, errOut)
+	}
+	masks, err := filepath.Glob(filepath.Join(out, "*_mask.png"))
+	if err != nil || len(masks) != 2 {
+		t.Fatalf("masks %v, %v", masks, err)
+	}
+	f, err := os.Open(masks[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close() //nolint:errcheck // only read
+	if c, _, err := image.DecodeConfig(f); err != nil || c.Width != 96 || c.Height != 64 {
+		t.Errorf("a mask of %dx%d, %v", c.Width, c.Height, err)
+	}
+	if records, err := os.ReadDir(filepath.Join(cache, "verified")); err != nil || len(records) != 1 {
+		t.Errorf("records of the golden vectors: %v, %v", records, err)
+	}
+	for shape, want := range map[string]string{
+		"64x96": "it has 48x32, 96x64", "96x064": "not of the form", "96": "not of the form",
+	} {
+		code, _, errOut := command(t, append(args, shape)...)
+		if code != exitUsage || !strings.Contains(errOut, want) {
+			t.Errorf("--shape %s: exit code %d, %q, where %q is wanted", shape, code, errOut, want)
 		}
 	}
 }
