@@ -123,9 +123,8 @@ $(WIDE):
 	@mv $@.part $@
 
 .PHONY: train-first
-train-first: setup-ort setup-train synth-train $(WIDE) ## train and export model/bundles/street-11 (4 h on two cores; resumable)
-	PYTHONPATH=train/src $(TRAIN) -m nightseg_train queue --config train/configs/street-11/queue.yaml
-	PYTHONPATH=train/src $(TRAIN) -m nightseg_train export --config train/configs/street-11/export.yaml
+train-first: build setup-ort setup-train synth-train $(WIDE) ## train and export model/bundles/street-11 (4 h on two cores; resumable)
+	@scripts/street-11.sh
 
 .PHONY: synth-11
 synth-11: setup-ort setup-train $(WIDE) ## train and export model/bundles/synth-11 (resumable)

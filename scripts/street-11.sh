@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Trains model/bundles/street-11 and makes its integer networks: four hours on two cores. What is done already is left
+# alone, so that it can be broken off and called again.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+work=.cache/train/street-11
+night=../shared/data/msrs_night/night_train_unlabelled/images
+train() { PYTHONPATH=train/src .cache/venv/train/bin/python -m nightseg_train "$@"; }
+
+train queue --config train/configs/street-11/queue.yaml
+train export --config train/configs/street-11/export.yaml
+rm -rf "$work/quantised"
+bin/nightseg calibrate quantize --bundle "$work/bundle" --source "$night" --set-version 3.1.0 --out "$work/quantised"
+rm -rf model/bundles/street-11
+mv "$work/quantised" model/bundles/street-11
