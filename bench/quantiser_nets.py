@@ -251,14 +251,39 @@ def by_nncf(way: Way, ready: Path, inputs: Sequence[Floats], target: Path) -> No
     part.replace(target)
 
 
-def by_nightseg(method: str, bundle: Bundle, drive: Path, frames: int, threads: int, out: Path) -> None:
-    """Make a bundle by `nightseg calibrate quantize`, which goes on where it stopped."""
+def by_nightseg(method: str, bundle: Bundle, drive: Path, frames: int, threads: int, out: Path) -> str:
+    """Make a bundle by `nightseg calibrate quantize`, which goes on where it stopped.
+
+    Returns:
+        Why the program refused it ("" where it did not): its golden vectors did not hold on all providers. It is then
+        made where there is no provider but the processor's, so that the network can be looked at all the same.
+    """
     common.log.info("nightseg calibrate quantize --observer %s", method)
-    common.call([
+    command = [
         common.program(), "calibrate", "quantize", "--bundle", str(bundle.folder), "--source", str(drive),
         "--out", str(out), "--observer", method, "--percentile", str(PERCENTILE), "--frames", str(frames),
         "--threads", str(threads), "--json",
-    ])  # fmt: skip
+    ]  # fmt: skip
+    try:
+        common.call(command)
+    except RuntimeError as fault:
+        if f"exit code {common.REFUSED}" not in str(fault):
+            raise
+        refusal = str(fault).strip().splitlines()[-1]
+        common.log.warning("refused: %s", refusal)
+        common.call([*command, "--lib-dir", str(processor_alone(out.parent / "lib"))])
+        return refusal
+    return ""
+
+
+def processor_alone(folder: Path) -> Path:
+    """Return a folder with the library of ONNX Runtime and without its other providers."""
+    folder.mkdir(exist_ok=True)
+    for library in (common.ROOT / ".cache/ort").glob("libonnxruntime.so.*"):
+        link = folder / library.name
+        if not link.exists():
+            link.symlink_to(library)
+    return folder
 
 
 def integer_file(bundle: Bundle) -> Path:

@@ -95,9 +95,14 @@ class Job:
     def _ours(self, way: Way, drive: Path) -> None:
         out = self.folder / f"{way.key}.bundle"
         if not out.exists():
-            nets.by_nightseg(way.method, self.bundle, drive, self.args.frames, self.args.threads, out)
+            refusal = nets.by_nightseg(way.method, self.bundle, drive, self.args.frames, self.args.threads, out)
+            self.refusal(way).write_text(refusal, encoding="utf-8")
         if not self.file(way).exists():
             self.file(way).symlink_to(os.path.relpath(nets.integer_file(nets.load(out)), self.folder))
+
+    def refusal(self, way: Way) -> Path:
+        """Return the file that tells why nightseg refused a network of its own; empty where it did not."""
+        return self.folder / f"{way.key}.refusal"
 
     def _record(self) -> dict[str, Any]:
         path = self.folder / "ours-minmax.bundle/bundle.json"
@@ -217,9 +222,10 @@ def render(job: Job, shots: Sequence[Shot], of: dict[str, dict[str, Any]], times
     head += [f"{name} mIoU (minus float, 95 % interval)" for name in LABELLED]
     head += [f"time to float, {p}" for p in times]
     rows = [["float", "", "", "", "", *(f"{of[FLOAT]['miou'][s]:.1f}" for s in LABELLED), *("1" for _ in times)]]
+    refused = [w for w in WAYS if job.refusal(w).exists() and job.refusal(w).read_text(encoding="utf-8")]
     for way in WAYS:
         f = of[way.key]
-        cells = [way.program, way.method, f"{f['sqnr']:.1f}", f"{f['agreement']:.2f}",
+        cells = [way.program, way.method + (" [refused]" if way in refused else ""), f"{f['sqnr']:.1f}", f"{f['agreement']:.2f}",
                  f"{f['worst_iou']:.1f} {f['worst_class']}"]  # fmt: skip
         for name in LABELLED:
             low, high = f["interval"][name]
@@ -237,7 +243,10 @@ def render(job: Job, shots: Sequence[Shot], of: dict[str, dict[str, Any]], times
         f"{job.args.time_threads} threads, {job.args.rounds} rounds that take turns: {spent}. "
         f"{datetime.now(UTC):%Y-%m-%d}."
     )
-    return f"{about}\n\n" + table(head, rows)
+    notes = "".join(
+        f"\n{w.method} [refused]: {job.refusal(w).read_text(encoding='utf-8').removeprefix('nightseg: ')}\n" for w in refused
+    )
+    return f"{about}\n\n" + table(head, rows) + notes
 
 
 def judge(of: dict[str, dict[str, Any]], times: dict[str, Any]) -> list[common.Limit]:
