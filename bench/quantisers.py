@@ -222,10 +222,11 @@ def render(job: Job, shots: Sequence[Shot], of: dict[str, dict[str, Any]], times
     head += [f"{name} mIoU (minus float, 95 % interval)" for name in LABELLED]
     head += [f"time to float, {p}" for p in times]
     rows = [["float", "", "", "", "", *(f"{of[FLOAT]['miou'][s]:.1f}" for s in LABELLED), *("1" for _ in times)]]
-    refused = [w for w in WAYS if job.refusal(w).exists() and job.refusal(w).read_text(encoding="utf-8")]
+    refused = [w for w in WAYS if job.refusal(w).exists() and job.refusal(w).stat().st_size]
     for way in WAYS:
         f = of[way.key]
-        cells = [way.program, way.method + (" [refused]" if way in refused else ""), f"{f['sqnr']:.1f}", f"{f['agreement']:.2f}",
+        how = f"{way.method} [refused]" if way in refused else way.method
+        cells = [way.program, how, f"{f['sqnr']:.1f}", f"{f['agreement']:.2f}",
                  f"{f['worst_iou']:.1f} {f['worst_class']}"]  # fmt: skip
         for name in LABELLED:
             low, high = f["interval"][name]
@@ -243,9 +244,8 @@ def render(job: Job, shots: Sequence[Shot], of: dict[str, dict[str, Any]], times
         f"{job.args.time_threads} threads, {job.args.rounds} rounds that take turns: {spent}. "
         f"{datetime.now(UTC):%Y-%m-%d}."
     )
-    notes = "".join(
-        f"\n{w.method} [refused]: {job.refusal(w).read_text(encoding='utf-8').removeprefix('nightseg: ')}\n" for w in refused
-    )
+    why = {w: job.refusal(w).read_text(encoding="utf-8").removeprefix("nightseg: ") for w in refused}
+    notes = "".join(f"\n{w.program} {w.method} [refused]: {text}\n" for w, text in why.items())
     return f"{about}\n\n" + table(head, rows) + notes
 
 

@@ -42,8 +42,8 @@ func newBenchCodecs(a *app) *cobra.Command {
 		Short: "Sizes of predicted masks in each codec, and the time to encode them",
 		Long: "codecs takes frames of recordings through the networks, and puts each mask into a message of each\n" +
 			"codec, header included, turn by turn on one thread. Times are of that thread's processor alone. With\n" +
-			"--out the PNG messages are kept, for other programs to encode the same masks: bench/codecs.py of a\n" +
-			"checkout does so.\n\n" +
+			"--out the PNG messages are kept, for other programs to encode the same masks: bench/run.sh mask_sizes of\n" +
+			"a checkout does so.\n\n" +
 			"While other programs are at work it refuses (exit code 3), also with --check where a limit does not hold.",
 		Example: "  nightseg bench codecs drive/images\n" +
 			"  nightseg bench codecs drive/images other/images --frames 60 --out masks --json",
