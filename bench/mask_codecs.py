@@ -153,9 +153,9 @@ def best_png(mask: Picture, bits: int, colours: int, clock: Callable[[], int]) -
 
 
 def pillow_png(mask: Picture, bits: int, palette: bytes) -> bytes:
-    """Return a palette PNG as Pillow writes it without being told more."""
+    """Return a palette PNG as Pillow writes it without being told more; up to 16 colours it takes 4 bits."""
     img = Image.fromarray(mask)
-    img.putpalette(palette)
+    img.putpalette(palette if bits == 4 else palette.ljust(17 * 3, b"\0"))
     out = io.BytesIO()
     img.save(out, "PNG", bits=bits)
     return out.getvalue()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from python_loop import Bundle, Floats, Picture
 OURS, PEER, NNCF = "nightseg", "onnxruntime.quantization", "NNCF"
 PERCENTILE = 99.99  # of both that have it
 PLAIN_EVERY = 4  # so many frames apart, one is also seen without relighting, as `calibrate quantize` does
-PROVIDERS = {"cpu": "CPUExecutionProvider", "openvino": "OpenVINOExecutionProvider"}
+PROVIDERS = ("cpu", "openvino")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,11 @@ WAYS = (
 
 
 class Session:
-    """A segmentation network that is open, in ONNX Runtime or, where it is no ONNX file, in OpenVINO."""
+    """A network that is open: on ONNX Runtime's CPU provider, or in OpenVINO.
+
+    That is OpenVINO's own library, not the provider of ONNX Runtime, which holds the same release but cannot be in one
+    process with it, and does not read OpenVINO's files.
+    """
 
     def __init__(self, path: Path, provider: str, threads: int) -> None:
         """Open a file.
@@ -64,37 +69,35 @@ class Session:
         Raises:
             ValueError: the provider is not in this environment, or cannot run such a file.
         """
-        self._run: Callable[[Floats], Floats]
-        if path.suffix == ".xml":
-            self._run = _ir(path, provider, threads)
-            return
-        name = PROVIDERS[provider]
-        if name not in ort.get_available_providers():
+        if provider not in available():
             raise ValueError(f"no provider {provider} in this environment")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        settings = {"device_type": "CPU", "num_of_threads": str(threads)} if provider == "openvino" else {}
-        session = ort.InferenceSession(str(path), options, providers=[(name, settings)])
-        source = session.get_inputs()[0].name
-
-        def run(x: Floats) -> Floats:
-            return np.asarray(session.run(None, {source: x})[0], np.float32)
-
-        self._run = run
+        if provider == "cpu" and path.suffix == ".xml":
+            raise ValueError(f"{path.name}: OpenVINO's own files run in OpenVINO alone")
+        self._run = (_in_openvino if provider == "openvino" else _in_onnxruntime)(path, threads)
 
     def logits(self, x: Floats) -> Floats:
         """Return the logits, classes x h x w, of values 1 x 3 x H x W."""
         return np.asarray(self._run(x)[0], np.float32)
 
 
-def _ir(path: Path, provider: str, threads: int) -> Callable[[Floats], Floats]:
-    if provider != "openvino":
-        raise ValueError(f"{path.name}: OpenVINO's own files run in OpenVINO alone")
+def _in_onnxruntime(path: Path, threads: int) -> Callable[[Floats], Floats]:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    source = session.get_inputs()[0].name
+
+    def run(x: Floats) -> Floats:
+        return np.asarray(session.run(None, {source: x})[0], np.float32)
+
+    return run
+
+
+def _in_openvino(path: Path, threads: int) -> Callable[[Floats], Floats]:
     import openvino as ov
 
     core = ov.Core()
-    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
 
     def run(x: Floats) -> Floats:
@@ -159,6 +162,11 @@ class Reader:
         self._tell()
         self._at += 1
         return {self._name: self._inputs[self._at - 1]}
+
+
+def available() -> list[str]:
+    """Return the providers of this environment."""
+    return [name for name in PROVIDERS if name == "cpu" or find_spec("openvino")]
 
 
 def stride_of(count: int, most: int = 8) -> int:

@@ -23,6 +23,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 import common
 import python_loop as plain
@@ -126,15 +127,24 @@ class Job:
                 found.append(Shot(NIGHT, clip, at=i * scores.clip_length(clip) // CLIP_FRAMES))
         return found
 
+    def wanted(self, shots: Sequence[Shot]) -> NDArray[np.bool_]:
+        """Return which pictures are compared on: all, or fewer night frames, evenly."""
+        night = np.flatnonzero([s.group == NIGHT for s in shots])
+        found = np.ones(len(shots), np.bool_)
+        if 0 < self.args.night < len(night):
+            found[night] = False
+            found[night[np.arange(self.args.night) * len(night) // self.args.night]] = True
+        return found
+
     def score(self, shots: Sequence[Shot]) -> dict[str, Found]:
         """Take the pictures through float and the networks that have not seen them."""
         keys = [FLOAT, *(w.key for w in WAYS)]
         found = {k: Found.load(self.folder / f"{k}.npz", len(shots), len(self.names)) for k in keys}
-        left = np.any([f.left for f in found.values()], axis=0)
+        left = np.any([f.left for f in found.values()], axis=0) & self.wanted(shots)
         if not left.any():
             return found
         relit = nets.Relit(self.bundle, self.args.threads)
-        opened = {w.key: nets.Session(self.file(w), "openvino" if w.openvino_only else "cpu", self.args.threads)
+        opened = {w.key: nets.Session(self.file(w), provider_of(w), self.args.threads)
                   for w in WAYS if found[w.key].left.any()}  # fmt: skip
         whole = nets.Session(self.folder / "ready.onnx", "cpu", self.args.threads)
         progress, saved = nets.Progress("frames", int(left.sum())), time.monotonic()
@@ -164,20 +174,21 @@ class Job:
         """Time all networks on both providers, one run of each in turn: ms of float and shares of that."""
         x = nets.Relit(self.bundle, self.args.threads)(plain.read(self.chosen[0], self.bundle.shape))
         load, found = common.Load(), {}
-        for provider in nets.PROVIDERS:
+        for provider in nets.available():
             files = {FLOAT: self.folder / "ready.onnx"}
             files |= {w.key: self.file(w) for w in WAYS if provider == "openvino" or not w.openvino_only}
-            try:
-                opened = {k: nets.Session(f, provider, self.args.time_threads) for k, f in files.items()}
-            except ValueError as fault:
-                log.warning("%s: not timed: %s", provider, fault)
-                continue
+            opened = {k: nets.Session(f, provider, self.args.time_threads) for k, f in files.items()}
             load.restart()
             found[provider] = take_turns(opened, x, self.args.rounds)
             found[provider]["others"] = load.cores()
             log.info("%s: float %.1f ms; other programs kept %.2f cores busy", provider,
                      found[provider]["float_ms"], found[provider]["others"])  # fmt: skip
         return found
+
+
+def provider_of(way: Way) -> str:
+    """Return the provider that a network is scored on: the processor's; NNCF makes its networks for OpenVINO."""
+    return "openvino" if way.program == nets.NNCF and "openvino" in nets.available() else "cpu"
 
 
 def take_turns(opened: dict[str, nets.Session], x: plain.Floats, rounds: int) -> dict[str, Any]:
@@ -200,7 +211,7 @@ def take_turns(opened: dict[str, nets.Session], x: plain.Floats, rounds: int) ->
 
 def figures(job: Job, shots: Sequence[Shot], found: dict[str, Found]) -> dict[str, dict[str, Any]]:
     """Return the figures of each network, by its key."""
-    groups = {g: np.array([s.group == g for s in shots]) for g in (*LABELLED, NIGHT)}
+    groups = {g: np.array([s.group == g for s in shots]) & job.wanted(shots) for g in (*LABELLED, NIGHT)}
     night, base, out = groups[NIGHT], found[FLOAT], {}
     for key, one in found.items():
         pooled = one.float_counts[night].sum(0)
@@ -217,7 +228,7 @@ def figures(job: Job, shots: Sequence[Shot], found: dict[str, Found]) -> dict[st
 
 def render(job: Job, shots: Sequence[Shot], of: dict[str, dict[str, Any]], times: dict[str, Any]) -> str:
     """Return the section: a line on how, and the table."""
-    night = sum(s.group == NIGHT for s in shots)
+    night = sum(s.group == NIGHT for s, seen in zip(shots, job.wanted(shots), strict=True) if seen)
     head = ["made by", "ranges", "SQNR, dB", "as float, %", "lowest IoU with float, %"]
     head += [f"{name} mIoU (minus float, 95 % interval)" for name in LABELLED]
     head += [f"time to float, {p}" for p in times]
@@ -297,6 +308,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--frames", type=int, default=32, help="night frames to calibrate on")
     p.add_argument("--threads", type=int, default=1, help="of all but the timing")
     p.add_argument("--time-threads", type=int, default=2, help="of the networks while they are timed")
+    p.add_argument("--night", type=int, default=0, help="night frames to compare on, at most; 0: all, more than 300")
     p.add_argument("--rounds", type=int, default=40, help="runs of each network that are timed")
     p.add_argument("--docs", type=Path, help="Markdown file to put the table into, between marks")
     p.add_argument("--keep", type=Path, default=common.ROOT / ".cache/quantisers", help="folder of what is done")

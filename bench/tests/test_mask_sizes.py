@@ -59,7 +59,9 @@ def test_coco_run_lengths_come_back() -> None:
 @pytest.mark.parametrize("bits", [4, 8])
 def test_pngs_come_back(bits: int) -> None:
     mask, palette = scene(), bytes(range(33))
-    picture = Image.open(io.BytesIO(codecs.pillow_png(mask, bits, palette)))
+    file = codecs.pillow_png(mask, bits, palette)
+    picture = Image.open(io.BytesIO(file))
+    assert file[24] == bits  # of IHDR
     assert np.array_equal(np.asarray(picture), mask)
     rows = codecs.rows_of(mask, bits)
     files = []

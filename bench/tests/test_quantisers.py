@@ -1,5 +1,6 @@
 """The figures of quantisers.py against sums done by hand, and its work on networks that are made up."""
 
+import argparse
 import math
 from pathlib import Path
 
@@ -131,3 +132,30 @@ class Slow:
 def test_networks_take_turns() -> None:
     got = quantisers.take_turns({"float": Slow(), "a": Slow()}, np.zeros(3, np.float32), 4)  # type: ignore[dict-item]
     assert got["shares"]["float"] == 1 and set(got["shares"]) == {"float", "a"} and got["float_ms"] >= 0
+
+
+@pytest.mark.parametrize("key", ["ort-minmax", "ort-percentile", "ort-entropy", "nncf-onnx", "nncf-ir"])
+def test_the_others_make_networks(tmp_path: Path, key: str) -> None:
+    way = next(w for w in nets.WAYS if w.key == key)
+    if way.program == nets.NNCF and "openvino" not in nets.available():
+        pytest.skip("NNCF and OpenVINO are there on x86-64 only")
+    bundle = plain.load_bundle(TINY)
+    rng = np.random.default_rng(6)
+    relit = nets.Relit(bundle, 1)
+    inputs = relit.inputs([rng.integers(0, 256, (*bundle.shape, 3), dtype=np.uint8) for _ in range(4)])
+    ready = nets.prepared(bundle, tmp_path / "ready.onnx")
+    make = nets.by_nncf if way.program == nets.NNCF else nets.by_onnxruntime
+    make(way, ready, inputs, tmp_path / way.file)
+    whole = nets.Session(ready, "cpu", 1).logits(inputs[0])
+    own = nets.Session(tmp_path / way.file, "openvino" if way.openvino_only else "cpu", 1).logits(inputs[0])
+    assert own.shape == whole.shape and not np.array_equal(own, whole)
+    assert scores.decibels(float((whole**2).sum()), float(((own - whole) ** 2).sum())) > 5
+
+
+def test_fewer_night_frames_are_taken_evenly() -> None:
+    shots = [scores.Shot("day_val", Path("a"))] + [scores.Shot(quantisers.NIGHT, Path(f"{i}")) for i in range(9)]
+    job = quantisers.Job.__new__(quantisers.Job)
+    job.args = argparse.Namespace(night=3)
+    assert np.flatnonzero(job.wanted(shots)).tolist() == [0, 1, 4, 7]
+    job.args = argparse.Namespace(night=0)
+    assert job.wanted(shots).all()
