@@ -126,7 +126,11 @@ def read(path: Path, shape: tuple[int, int]) -> Picture:
     bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if bgr is None:
         raise ValueError(f"{path}: not a picture")
-    rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return fitted(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8), shape)
+
+
+def fitted(rgb: Picture, shape: tuple[int, int]) -> Picture:
+    """Return a picture in the shape (height, width)."""
     if rgb.shape[:2] != shape:  # Pillow's filter, which is the bundle's; OpenCV has none that is equal
         rgb = np.asarray(Image.fromarray(rgb).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
     return np.asarray(rgb, np.uint8)

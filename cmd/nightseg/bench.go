@@ -69,7 +69,7 @@ func newBenchCommand(a *app) *cobra.Command {
 	fs.IntVar(&f.starts, "starts", 3, "starts of the program with and without compiled networks; 0: none")
 	fs.BoolVar(&f.force, "force", false, "time although other programs are at work (the figures say so)")
 	fs.BoolVar(&f.check, "check", false, "exit with 3 where a limit does not hold")
-	c.AddCommand(newServeBroker(a))
+	c.AddCommand(newServeBroker(a), newBenchCodecs(a))
 	return c
 }
 
