@@ -31,7 +31,8 @@ func TestOnly(t *testing.T) {
 	for unit, want := range map[string]string{
 		"c": "QuantizeLinear: x x.s|Conv: x.dq w.dq -> b|b b.s b.z -> b.q|MaxPool: b.dq|Conv: e.dq w -> f|" +
 			"Add: e.dq f -> g|Resize: g none by -> h|Concat: h h -> i|Conv: i v -> y",
-		"d": "Conv: x w -> a|Relu: a -> b|MaxPool: b -> e|Conv: e.dq w.dq -> f|f.q f.s f.z -> f.dq|Add: e f.dq -> g|Conv: i v -> y",
+		"d": "Conv: x w -> a|Relu: a -> b|MaxPool: b -> e|Conv: e.dq w.dq -> f|f.q f.s f.z -> f.dq|" +
+			"Add: e f.dq -> g|Conv: i v -> y",
 		"s": "Conv: x w -> a|Conv: e w -> f|Add: e.dq f.dq -> g|g g.s g.z -> g.q|Conv: i v -> y",
 		"k": "Conv: e w -> f|Add: e f -> g|Concat: h.dq h.dq -> i|i i.s i.z -> i.q",
 	} {

@@ -169,9 +169,9 @@ func (g *gateRun) frame() error {
 func (g *gateRun) record(i int) (*model.Gate, error) {
 	b := g.ev.bundle
 	r := &model.Gate{
-		Created: time.Now().UTC().Truncate(time.Second), Set: setName(g.images + camera.Redact(g.source)), SHA256: g.hash.String(),
-		Frames: len(g.ev.lumas), Labels: g.source == "", Relight: relightOr(g.relight, b), Engine: g.ev.source,
-		Machine: machineName(),
+		Created: time.Now().UTC().Truncate(time.Second), Set: setName(g.images + camera.Redact(g.source)),
+		SHA256: g.hash.String(), Frames: len(g.ev.lumas), Labels: g.source == "", Relight: relightOr(g.relight, b),
+		Engine: g.ev.source, Machine: machineName(),
 	}
 	var err error
 	if r.Labels {

@@ -34,8 +34,8 @@ type search struct {
 	table searchTable
 }
 
-// found is what became of the int8 networks of a drive at the gate.
-type found struct {
+// proof is what became of the int8 networks of a drive at the gate.
+type proof struct {
 	made   *quantize.Result // what holds; nil: nothing does
 	record *model.Gate      // of that, or of the last try
 	table  *searchTable     // nil: there was no need to search
@@ -85,7 +85,7 @@ func (s *search) close() error {
 }
 
 // prove asks the gate about the networks, and searches where it does not hold.
-func (a *app) prove(ctx context.Context, f *quantizeFlags, b *model.Bundle, r *quantize.Result) (_ *found, err error) {
+func (a *app) prove(ctx context.Context, f *quantizeFlags, b *model.Bundle, r *quantize.Result) (_ *proof, err error) {
 	s, err := a.newSearch(&f.rangeFlags, b, r, f.out)
 	if err != nil {
 		return nil, err
@@ -96,10 +96,10 @@ func (a *app) prove(ctx context.Context, f *quantizeFlags, b *model.Bundle, r *q
 		return nil, err
 	}
 	if first[0].Holds {
-		return &found{made: r, record: first[0].record}, nil
+		return &proof{made: r, record: first[0].record}, nil
 	}
 	if !slices.Contains(f.keep, keepAuto) {
-		return &found{record: first[0].record}, nil
+		return &proof{record: first[0].record}, nil
 	}
 	a.notef("the gate does not hold (%s): looking for layers that must be float", first[0].Worst)
 	return s.run(ctx)
@@ -107,7 +107,7 @@ func (a *app) prove(ctx context.Context, f *quantizeFlags, b *model.Bundle, r *q
 
 // run measures all layers, then gives back one, two, four ... of them at once, and
 // at last numbers between the last one that fails and the first that holds.
-func (s *search) run(ctx context.Context) (*found, error) {
+func (s *search) run(ctx context.Context) (*proof, error) {
 	if err := s.measure(ctx); err != nil {
 		return nil, err
 	}
@@ -133,7 +133,7 @@ func (s *search) run(ctx context.Context) (*found, error) {
 			last = st
 		}
 	}
-	f := &found{record: last.record, table: t}
+	f := &proof{record: last.record, table: t}
 	if t.Chosen < 0 {
 		return f, nil
 	}
@@ -320,7 +320,7 @@ func (s *search) judge(ctx context.Context, steps []*step) (err error) {
 }
 
 // refuse tells why no bundle is written.
-func (a *app) refuse(f *quantizeFlags, b *model.Bundle, found *found) error {
+func (a *app) refuse(f *quantizeFlags, b *model.Bundle, found *proof) error {
 	if a.json {
 		err := a.printJSON(struct {
 			Verdict string       `json:"verdict"`

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"image"
+	"math"
 	"strings"
 
 	"nightseg/calibrate/sensitivity"
@@ -108,7 +109,8 @@ func decibels(noise float64) string {
 func share(percent float64) string { return fmt.Sprintf("%.2f %%", percent) }
 
 // draw draws the share of logits with another class than float against the time of
-// a frame; the float networks are without error.
+// a frame; the float networks are without error. Times are in parts of float's:
+// these hold on a busy machine, too.
 func (t *searchTable) draw() (*image.RGBA, error) {
 	const h = 560
 	title := "Layers given back to float: error against time"
@@ -116,9 +118,9 @@ func (t *searchTable) draw() (*image.RGBA, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &plot{x0: chartMargin + 60, x1: chartW - chartMargin - 10, y0: h - 64, y1: chartHead + 40, most: t.Float}
+	p := &plot{x0: chartMargin + 60, x1: chartW - chartMargin - 10, y0: h - 64, y1: chartHead + 40, most: 1}
 	for _, st := range t.Steps {
-		p.hi, p.most = max(p.hi, st.Changed), max(p.most, st.MS)
+		p.hi, p.most = max(p.hi, st.Changed), max(p.most, st.Ratio)
 	}
 	p.hi, p.most = max(1.12*p.hi, 0.01), 1.08*p.most
 	t.axes(c, p)
@@ -137,7 +139,7 @@ func (t *searchTable) draw() (*image.RGBA, error) {
 	}
 	var line []point
 	for _, st := range t.Steps {
-		line = append(line, p.at(st.MS, st.Changed))
+		line = append(line, p.at(st.Ratio, st.Changed))
 	}
 	c.line(chartGrid, 2, line...)
 	t.marks(c, p)
@@ -153,36 +155,33 @@ func (t *searchTable) axes(c *chart, p *plot) {
 	for _, v := range ticks(0, p.most, 8) {
 		x := p.at(v, 0).x
 		c.box(chartGrid, x-0.5, p.y1, x+0.5, p.y0)
-		c.text(c.plain, x, p.y0+20, alignCentre, chartPale, fmt.Sprintf("%.3g", v))
+		c.text(c.plain, x, p.y0+20, alignCentre, chartPale, fmt.Sprintf("%.3g %%", 100*v))
 	}
-	c.text(c.plain, (p.x0+p.x1)/2, p.y0+46, alignCentre, chartInk,
-		"ms of the networks per frame; up: share of logits with another class than float; at the dots: layers in float")
+	c.text(c.plain, (p.x0+p.x1)/2, p.y0+46, alignCentre, chartInk, fmt.Sprintf("time of a frame, of float's %.0f ms; "+
+		"up: logits with another class than float; at the dots: layers in float", t.Float))
 }
 
 // marks draws the steps with the number of their layers, and the float networks.
 func (t *searchTable) marks(c *chart, p *plot) {
-	float := p.at(t.Float, 0)
+	float := p.at(1, 0)
 	c.dot(chartInk, float, 5)
 	c.text(c.plain, float.x, float.y-12, alignCentre, chartInk, "float")
 	last := point{-100, -100}
 	for _, st := range t.Steps {
-		at, col := p.at(st.MS, st.Changed), chartAmber
+		at, col := p.at(st.Ratio, st.Changed), chartAmber
 		if st.Holds {
 			col = chartBlue
 		}
-		if st.Layers == t.Chosen {
+		if st.Layers == t.Chosen { // its name is on the side where no other one is
 			c.dot(chartInk, at, 9)
 			c.dot(chartBack, at, 6.5)
+			c.text(c.bold, at.x-12, at.y+22, alignRight, chartInk, fmt.Sprintf("%d, chosen", st.Layers))
 		}
 		c.dot(col, at, 4.5)
-		name, f := fmt.Sprint(st.Layers), c.plain
-		if st.Layers == t.Chosen {
-			name, f = fmt.Sprintf("%d, chosen", st.Layers), c.bold
-		}
-		if at.x-last.x < 24 && at.y-last.y < 14 && st.Layers != t.Chosen {
+		if st.Layers == t.Chosen || math.Hypot(at.x-last.x, at.y-last.y) < 20 {
 			continue // the names would lie on one another
 		}
 		last = at
-		c.text(f, at.x+10, at.y-8, alignLeft, chartInk, name)
+		c.text(c.plain, at.x+10, at.y-8, alignLeft, chartInk, fmt.Sprint(st.Layers))
 	}
 }

@@ -152,9 +152,8 @@ func (f *rangeFlags) check() error {
 
 // check refuses flags before anything is read.
 func (f *quantizeFlags) check() error {
-	if f.source == "" || f.out == "" {
-		return fail(exitUsage, "--%s is missing (see nightseg calibrate quantize --help)",
-			map[bool]string{true: "source", false: "out"}[f.source == ""])
+	if f.source != "" && f.out == "" {
+		return fail(exitUsage, "--out is missing (see nightseg calibrate quantize --help)")
 	}
 	if err := f.outFlags.check(); err != nil {
 		return err
@@ -197,9 +196,10 @@ func (a *app) quantize(ctx context.Context, f *quantizeFlags) error {
 	if err != nil {
 		return err
 	}
-	var found *found
+	var found *proof // nil: the gate was not asked
 	if f.gate {
 		if found, err = a.prove(ctx, f, b, r); err != nil {
+			a.tellKept(f.out)
 			return err
 		}
 		if found.table != nil {
@@ -228,15 +228,20 @@ func (a *app) ranges(
 		return nil, fail(exitUsage, "--keep-float %q: %w; names are as a viewer of ONNX files shows them, "+
 			"such as /net/head/head.1/Conv", unknown.Name, err)
 	}
-	if exists(quantize.StateFile(out)) {
-		a.notef("the work so far is in %s: the same command goes on from there", quantize.StateFile(out))
-	}
+	a.tellKept(out)
 	return nil, err
+}
+
+// tellKept says where the work so far is.
+func (a *app) tellKept(out string) {
+	if name := quantize.StateFile(out); exists(name) {
+		a.notef("the work so far is in %s: the same command goes on from there", name)
+	}
 }
 
 // writeIntegers writes the bundle with the networks and what was found of them, and
 // replays its golden vectors; they are made by the processor, which each machine has.
-func (a *app) writeIntegers(f *quantizeFlags, b *model.Bundle, r *quantize.Result, found *found) error {
+func (a *app) writeIntegers(f *quantizeFlags, b *model.Bundle, r *quantize.Result, found *proof) error {
 	o := model.IntegerOptions{
 		Out: f.out, Version: f.version, Networks: r.Networks, Calibration: r.Record, Now: time.Now(),
 		Engine: func(b *model.Bundle) (model.Engine, error) {
@@ -256,7 +261,7 @@ func (a *app) writeIntegers(f *quantizeFlags, b *model.Bundle, r *quantize.Resul
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(f.out))
 	}
-	return errors.Join(a.quantizeReport(f, n, r, v, found), quantize.Done(f.out))
+	return errors.Join(a.quantizeReport(n, r, v, found), quantize.Done(f.out))
 }
 
 func (a *app) quantizeOptions(f *rangeFlags, b *model.Bundle, out string, keep []string) quantize.Options {
@@ -325,9 +330,7 @@ type quantizeDone struct {
 	Search  *searchTable        `json:"search,omitempty"`
 }
 
-func (a *app) quantizeReport(
-	f *quantizeFlags, n *model.Bundle, r *quantize.Result, v *verification, found *found,
-) error {
+func (a *app) quantizeReport(n *model.Bundle, r *quantize.Result, v *verification, found *proof) error {
 	d := quantizeDone{
 		Path: n.Path, Version: n.Version, SHA256: n.SHA256, Looked: r.Looked, Ran: len(r.Chosen), Resumed: r.Resumed,
 		Bytes: map[string]int{}, Float: r.Kept, Checks: v.Checks, Gate: n.Gate,

@@ -35,7 +35,7 @@ func newCalibrateSensitivity(a *app) *cobra.Command {
 	}
 	fs := c.Flags()
 	f.rangeFlags.add(fs)
-	fs.StringSliceVar(&f.keep, "keep-float", nil, "layers that are float in any case: parts of their names, such as /head/")
+	fs.StringSliceVar(&f.keep, "keep-float", nil, "layers that are float in any case: parts of names, such as /head/")
 	picture := fs.Lookup("picture")
 	picture.DefValue = "sensitivity.png"
 	f.picture = picture.DefValue
@@ -65,6 +65,7 @@ func (a *app) sensitivity(ctx context.Context, f *sensitivityFlags) (err error) 
 	defer func() { err = errors.Join(err, s.close()) }()
 	found, err := s.run(ctx)
 	if err != nil {
+		a.tellKept(beside)
 		return err
 	}
 	if a.json {
