@@ -90,9 +90,17 @@ var rules = []rule{
 	},
 	{
 		pkg:  "calibrate/quantize",
-		may:  []string{"calibrate/observe", "calibrate/qdq", "edge/frame", "model", "model/onnx"},
+		may: []string{
+			"calibrate/drive", "calibrate/observe", "calibrate/qdq", "edge/frame", "model", "model/onnx",
+		},
 		deny: "who runs the networks and where frames come from is given to it, so that it can be tried without",
 	},
+	{
+		pkg:  "calibrate/sensitivity",
+		may:  []string{"calibrate/observe", "calibrate/qdq", "calibrate/quantize", "model", "model/onnx"},
+		deny: "who runs the networks is given to it, so that it can be tried without an engine",
+	},
+	{pkg: "calibrate/drive", may: []string{"edge/frame"}, deny: "a hash of frames is one, whatever they are used for"},
 	{
 		pkg: "calibrate/shares", may: []string{"edge/frame", "model"},
 		deny: "labels are counted without networks: only the classes of a bundle matter",

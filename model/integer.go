@@ -23,6 +23,7 @@ type IntegerOptions struct {
 	// one runs in fp32.
 	Networks    map[string][]byte
 	Calibration json.RawMessage // the record of how they were made
+	Gate        *Gate           // the record of the gate on them, without its subject; nil: none
 	Now         time.Time       // written as the time of creation
 	// Engine opens an engine on the bundle, to make the golden vectors.
 	Engine func(*Bundle) (Engine, error)
@@ -42,7 +43,7 @@ func (b *Bundle) NewIntegers(o IntegerOptions) (n *Bundle, err error) {
 	}()
 	n = &Bundle{Manifest: b.Manifest, Dir: o.Out, Path: o.Out}
 	n.Version, n.Created, n.Calibration = o.Version, o.Now.UTC().Truncate(time.Second), o.Calibration
-	n.Gate = nil // a record of other integer networks
+	n.Gate = nil // it would be of other integer networks
 	n.Tolerance, n.Golden.Outputs = maps.Clone(b.Tolerance), maps.Clone(b.Golden.Outputs)
 	if _, stated := n.Tolerance[INT8]; !stated {
 		n.Tolerance[INT8] = integerTolerance
@@ -59,10 +60,34 @@ func (b *Bundle) NewIntegers(o IntegerOptions) (n *Bundle, err error) {
 	if err := n.writeGolden(o.Engine, INT8); err != nil {
 		return nil, fmt.Errorf("new bundle: %w", err)
 	}
+	if o.Gate != nil {
+		record := *o.Gate
+		if record.Subject, err = n.Subject(); err != nil {
+			return nil, fmt.Errorf("new bundle: %w", err)
+		}
+		n.Gate = &record
+	}
 	if err := n.writeManifest(); err != nil {
 		return nil, fmt.Errorf("new bundle: %w", err)
 	}
 	return Open(o.Out)
+}
+
+// Trial returns the bundle with other integer networks, which are written into a
+// folder, to try them. It is no bundle on the disk: what an engine needs of it is
+// in the folder, and gone with that.
+func (b *Bundle) Trial(dir string, networks map[string][]byte) (*Bundle, error) {
+	t := &Bundle{Manifest: b.Manifest, Dir: dir, Path: b.Path, SHA256: b.SHA256}
+	err := t.putIntegers(networks)
+	t.Graphs.Each(func(_ string, g *Graph) {
+		if f, used, ok := g.FileFor(INT8); ok && used != INT8 && err == nil {
+			err = t.copyFrom(b, f)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("bundle to try: %w", err)
+	}
+	return t, nil
 }
 
 // putIntegers replaces the integer networks of all graphs.

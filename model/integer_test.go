@@ -52,6 +52,56 @@ func TestNewIntegers(t *testing.T) {
 	}
 }
 
+// A record of the gate goes along as one of the new networks.
+func TestNewIntegersWithGate(t *testing.T) {
+	old, err := Open(tiny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := Gate{
+		Set: "s", SHA256: strings.Repeat("0", 64), Frames: 1, Relight: "none", Engine: "e", Machine: "m",
+		Figures: []GateFigure{{Name: "agreement", Value: 100, Limit: 99, Holds: true}},
+	}
+	n, err := old.NewIntegers(IntegerOptions{
+		Out: filepath.Join(t.TempDir(), "out"), Version: "9.0.1", Now: time.Unix(1700000000, 0), Gate: &record,
+		Networks: map[string][]byte{"segment": readFile(t, filepath.Join(tiny, "segment.onnx"))},
+		Engine:   func(b *Bundle) (Engine, error) { return ramp{b}, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject, err := n.Subject()
+	if err != nil || n.Gate == nil || n.Gate.Subject != subject || record.Subject != "" {
+		t.Errorf("%+v, %v", n.Gate, err)
+	}
+	if before, err := old.Subject(); err != nil || before == subject {
+		t.Errorf("the same subject as before: %v", err)
+	}
+}
+
+// A trial has in its folder what an int8 engine opens, float networks where there
+// are no others, and leaves the bundle alone.
+func TestTrial(t *testing.T) {
+	old, err := Open(tiny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	network := []byte("an integer network")
+	b, err := old.Trial(filepath.Join(t.TempDir(), "trial"), map[string][]byte{"segment": network})
+	if err != nil {
+		t.Fatal(err)
+	}
+	segment, _, _ := b.Graphs.Segment.FileFor(INT8)
+	relight, used, _ := b.Graphs.Relight.FileFor(INT8)
+	if !bytes.Equal(readFile(t, b.FilePath(segment)), network) || used != FP32 ||
+		!bytes.Equal(readFile(t, b.FilePath(relight)), readFile(t, filepath.Join(tiny, "relight.onnx"))) {
+		t.Errorf("segment %v, relight %v in %s", segment, relight, used)
+	}
+	if len(old.Graphs.Relight.Files) != 2 || old.Dir == b.Dir {
+		t.Error("the bundle has changed")
+	}
+}
+
 // precise is a ramp that says it runs int8.
 type precise struct{ ramp }
 

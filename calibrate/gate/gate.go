@@ -5,8 +5,10 @@
 package gate
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 
 	"nightseg/model"
 	"nightseg/score"
@@ -124,4 +126,18 @@ func predicted(c *score.Confusion, k int) (n uint64) {
 		n += c.Count(l, k)
 	}
 	return n
+}
+
+// Worst returns the figure that is furthest beyond its limit, or nearest to it
+// where all hold, in points.
+func Worst(figures []model.GateFigure) model.GateFigure {
+	return slices.MinFunc(figures, func(a, b model.GateFigure) int { return cmp.Compare(room(a), room(b)) })
+}
+
+// room is how far a figure may go before it fails.
+func room(f model.GateFigure) float64 {
+	if f.Bound != nil {
+		return f.Limit - *f.Bound
+	}
+	return f.Value - f.Limit
 }

@@ -234,3 +234,21 @@ func TestMargins(t *testing.T) {
 		t.Error("three classes for four")
 	}
 }
+
+// The worst figure is the one with least room, by its bound where it has one.
+func TestWorst(t *testing.T) {
+	bound := func(v float64) *float64 { return &v }
+	figures := []model.GateFigure{
+		{Name: MIoUDrop, Value: -1, Bound: bound(0.2), Limit: 0.5},
+		{Name: IoU, Class: "a", Value: 92, Limit: 90},
+		{Name: IoU, Class: "b", Value: 90.1, Limit: 90},
+		{Name: Agreement, Value: 99.5, Limit: 99},
+	}
+	if w := Worst(figures); w.Class != "b" {
+		t.Errorf("all hold: %+v", w)
+	}
+	figures[0].Bound = bound(2.5)
+	if w := Worst(figures); w.Name != MIoUDrop {
+		t.Errorf("the bound is beyond its limit: %+v", w)
+	}
+}

@@ -40,6 +40,8 @@ type Plan struct {
 	places map[string]*place      // the tensors that are rounded
 	order  []string               // their names, in the order of the graph
 	kept   []string               // nodes with weights that stay float
+	spared map[*onnx.Node]*layer  // these nodes
+	whose  map[string]string      // of a part of a plan: tensors that have the range of another one, see part
 }
 
 // place is a tensor that is rounded to bytes.
@@ -59,6 +61,7 @@ func New(m *onnx.Model, keep []string) (*Plan, error) {
 	p := &Plan{
 		model: m, graph: *m.Graph, layers: map[*onnx.Node]*layer{}, whole: map[*onnx.Node]bool{},
 		folded: map[*onnx.Node]*limits{}, makes: map[*onnx.Node]string{}, places: map[string]*place{},
+		spared: map[*onnx.Node]*layer{},
 	}
 	if v := m.Opset(); v < minOpset {
 		return nil, fmt.Errorf("the network has operators of set %d; export it with set %d or a newer one", v, minOpset)
@@ -104,7 +107,8 @@ func label(n *onnx.Node) string {
 	return n.Name
 }
 
-// Kept returns the names of the nodes with weights that stay float.
+// Kept returns the names of the nodes with weights that stay float; those of a
+// part of a plan are all units that became float there, too.
 func (p *Plan) Kept() []string { return slices.Clone(p.kept) }
 
 // Layers returns the names of the nodes with weights that become integer.
@@ -129,7 +133,7 @@ func (p *Plan) chooseLayers(kept func(*onnx.Node) bool) error {
 			continue
 		}
 		if kept(n) {
-			p.kept = append(p.kept, label(n))
+			p.kept, p.spared[n] = append(p.kept, label(n)), l
 			continue
 		}
 		p.layers[n] = l
@@ -157,8 +161,8 @@ func (p *Plan) freePicture(at path, after map[*onnx.Node]bool, seen map[path]boo
 	switch {
 	case p.layers[n] != nil:
 		if at.arithmetic && p.layers[n].narrow(after[n]) {
+			p.kept, p.spared[n] = append(p.kept, label(n)), p.layers[n]
 			delete(p.layers, n)
-			p.kept = append(p.kept, label(n))
 			p.freePicture(path{n.Input(0), true}, after, seen)
 		}
 	case moves[n.Op] || rearranges[n.Op]:
@@ -183,11 +187,18 @@ func (p *Plan) chooseOthers(kept func(*onnx.Node) bool) {
 	for n := range p.layers {
 		p.whole[n] = true
 	}
+	p.follow(kept, before, func(n *onnx.Node) bool { return bytewise[n.Op] && after[n] && before[n] })
+}
+
+// follow adds the nodes without weights that are chosen to those that work on
+// bytes, folds the activations behind all of these, and adds the nodes that only
+// move bytes.
+func (p *Plan) follow(kept func(*onnx.Node) bool, before map[*onnx.Node]bool, chosen func(*onnx.Node) bool) {
 	for _, n := range p.graph.Nodes {
 		if !p.float(n) || kept(n) || len(n.Outputs) != 1 {
 			continue
 		}
-		if bytewise[n.Op] && after[n] && before[n] {
+		if chosen(n) {
 			p.whole[n] = true
 		}
 		if l := p.foldable(n); l != nil {
@@ -328,12 +339,32 @@ func (p *Plan) place(tensor, from string) {
 // of the graph: they are inputs of the float network, or made by it.
 func (p *Plan) Tensors() []string {
 	var names []string
+	seen := map[string]bool{}
+	for _, name := range p.own() {
+		if r := p.rangeOf(name); !seen[r] {
+			names, seen[r] = append(names, r), true
+		}
+	}
+	return names
+}
+
+// own returns the tensors with a scale of their own.
+func (p *Plan) own() []string {
+	var names []string
 	for _, name := range p.order {
 		if pl := p.places[name]; pl.from == "" && pl.constant == nil {
 			names = append(names, name)
 		}
 	}
 	return names
+}
+
+// rangeOf names the tensor whose range a tensor has.
+func (p *Plan) rangeOf(tensor string) string {
+	if other := p.whose[tensor]; other != "" {
+		return other
+	}
+	return tensor
 }
 
 // RangeModel returns the float network with the tensors that Write needs the

@@ -155,7 +155,7 @@ func TestWhereValuesAreRounded(t *testing.T) {
 			m: network([]*onnx.Tensor{w}, node("Conv c: x w -> a"), node("Relu r: a -> b"), node("Conv d: b w -> e"),
 				node("Conv f: e w -> y")),
 			keep: []string{"d"},
-			want: "Conv: x.dq w.dq -> b|Conv: b.dq w -> e|QuantizeLinear: e e.s|Conv: e.dq w.dq",
+			want: "Conv: x.dq w.dq -> b|Conv: b.dq w d_bias.dq -> e|QuantizeLinear: e e.s|Conv: e.dq w.dq",
 		},
 		"a value that is made in float is read in float": {
 			m: network([]*onnx.Tensor{w}, node("Tanh t: x -> a"), node("Conv c: a w -> b"), node("Exp e: a -> e"),

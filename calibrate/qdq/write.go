@@ -2,6 +2,7 @@ package qdq
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"nightseg/calibrate/observe"
@@ -57,8 +58,8 @@ func (p *Plan) Write(ranges map[string]observe.Range) (*onnx.Model, error) {
 
 // takeRanges turns the ranges into scales and zero points.
 func (w *writer) takeRanges(ranges map[string]observe.Range) error {
-	for _, name := range w.Tensors() {
-		r, ok := ranges[name]
+	for _, name := range w.own() {
+		r, ok := ranges[w.rangeOf(name)]
 		if !ok {
 			return fmt.Errorf("tensor %q has no range", name)
 		}
@@ -193,6 +194,8 @@ func (w *writer) node(n *onnx.Node) {
 	}
 	if l := w.layers[n]; l != nil {
 		w.layer(&c, l, n.Input(0))
+	} else if l := w.spared[n]; l != nil && c.Inputs[0] != n.Inputs[0] && w.leadsToBytes(n) {
+		w.spare(&c, l)
 	}
 	w.out.Nodes = append(w.out.Nodes, &c)
 	if len(n.Outputs) > 0 && w.makes[n] != "" {
@@ -221,6 +224,11 @@ func (w *writer) layer(n *onnx.Node, l *layer, input string) {
 	}
 	name := n.Inputs[2]
 	q, steps := l.quantiseBias(step, scales)
+	w.bias(n, name, q, steps)
+}
+
+// bias gives a node a bias of whole numbers, each with a step of its own.
+func (w *writer) bias(n *onnx.Node, name string, q []int32, steps []float32) {
 	size := int64(len(q))
 	n.Inputs[2] = w.dequantise(name, onnx.NewInts(name+"_quantized", q, size),
 		w.add(onnx.NewFloats(name+"_scale", steps, size)),
@@ -230,6 +238,56 @@ func (w *writer) layer(n *onnx.Node, l *layer, input string) {
 			return a.Name == "beta"
 		})
 	}
+}
+
+// leadsToBytes reports whether what a node gives is rounded, maybe behind a Relu or
+// Clip.
+func (w *writer) leadsToBytes(n *onnx.Node) bool {
+	out := n.Outputs[0]
+	for w.places[out] == nil {
+		users := w.index.Users(out)
+		if len(users) != 1 || !clips[users[0].Op] {
+			return false
+		}
+		out = users[0].Outputs[0]
+	}
+	return true
+}
+
+// spare keeps a layer in float that has rounded values on both sides. ONNX Runtime
+// (WeightBiasQuantization) rounds the weights of such a layer by itself, to one
+// scale for all channels, unless its bias is computed: so the bias becomes one, of
+// whole numbers and powers of two that give its values exactly.
+func (w *writer) spare(n *onnx.Node, l *layer) {
+	if n.Op == "MatMul" {
+		return // it has no bias, and is left alone
+	}
+	bias := l.bias
+	if bias == nil {
+		bias = make([]float32, l.output)
+	}
+	q, steps := make([]int32, len(bias)), make([]float32, len(bias))
+	for i, b := range bias {
+		q[i], steps[i] = exactly(b)
+	}
+	name := n.Name + "_bias"
+	if n.Input(2) != "" {
+		name = n.Inputs[2]
+	}
+	for len(n.Inputs) < 3 {
+		n.Inputs = append(n.Inputs, "")
+	}
+	w.bias(n, name, q, steps)
+}
+
+// exactly returns a float32 as a whole number of steps, which are a power of two.
+func exactly(v float32) (q int32, step float32) {
+	if v == 0 {
+		return 0, 1
+	}
+	_, e := math.Frexp(float64(v))
+	s := math.Ldexp(1, max(e-24, -126))
+	return int32(math.RoundToEven(float64(v) / s)), float32(s)
 }
 
 // weights adds integer weights, once for nodes that share them and their scales.

@@ -2,14 +2,12 @@ package quantize
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 
+	"nightseg/calibrate/drive"
 	"nightseg/calibrate/observe"
 	"nightseg/edge/frame"
 	"nightseg/model"
@@ -33,8 +31,8 @@ func (j *job) scan(ctx context.Context) (err error) {
 	step, done := j.Progress("look", total)
 	defer done()
 	var f frame.Frame
-	var sums [][sha256.Size]byte
-	drive := sha256.New()
+	var sums []string
+	var seen drive.Hash
 	for len(sums) < j.Scan {
 		err := src.Next(ctx, &f)
 		if errors.Is(err, io.EOF) {
@@ -43,9 +41,7 @@ func (j *job) scan(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		sum := hashOf(&f)
-		drive.Write(sum[:])
-		sums = append(sums, sum)
+		sums = append(sums, seen.Add(&f))
 		j.Chooser.Look(&f)
 		step()
 	}
@@ -56,9 +52,9 @@ func (j *job) scan(ctx context.Context) (err error) {
 	if len(picked) == 0 || !slices.IsSorted(picked) || picked[0] < 0 || picked[len(picked)-1] >= len(sums) {
 		return fmt.Errorf("the choice of frames is %v, of %d", picked, len(sums))
 	}
-	j.state.Drive = driveRecord{j.Drive, hex.EncodeToString(drive.Sum(nil)), len(sums)}
+	j.state.Drive = driveRecord{j.Drive, seen.String(), seen.Frames()}
 	for _, i := range slices.Compact(picked) {
-		j.state.Chosen = append(j.state.Chosen, chosen{i, hex.EncodeToString(sums[i][:])})
+		j.state.Chosen = append(j.state.Chosen, chosen{i, sums[i]})
 	}
 	j.state.Seen = map[string]map[string]*observe.Observer{}
 	for name, p := range j.plans {
@@ -71,15 +67,6 @@ func (j *job) scan(ctx context.Context) (err error) {
 		}
 	}
 	return j.save()
-}
-
-// hashOf is of the size and the pixels of a frame.
-func hashOf(f *frame.Frame) (sum [sha256.Size]byte) {
-	h := sha256.New()
-	h.Write(binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, uint32(f.W)), uint32(f.H)))
-	h.Write(f.Pix)
-	h.Sum(sum[:0])
-	return sum
 }
 
 // gather runs the chosen frames that were not run yet.
@@ -122,7 +109,7 @@ func (j *job) gather(ctx context.Context) (err error) {
 				return err
 			}
 		}
-		if sum := hashOf(&f); hex.EncodeToString(sum[:]) != c.SHA256 {
+		if drive.FrameHash(&f) != c.SHA256 {
 			return fmt.Errorf("frame %d is another one than before: give a recording that does not change", c.Index)
 		}
 		whole = false
@@ -167,21 +154,25 @@ func (j *job) load() (*networks, error) {
 	return n, nil
 }
 
+// Shape is that of a graph's input.
+func Shape(b *model.Bundle, g *model.Graph) []int64 {
+	h, w := int64(b.Shapes[0][0]), int64(b.Shapes[0][1])
+	if g.Input.Layout == "NHWC" {
+		return []int64{1, h, w, 3}
+	}
+	return []int64{1, 3, h, w}
+}
+
 func (j *job) probe(name string) (*probe, error) {
-	g := j.graph(name)
+	g := graphOf(j.Bundle, name)
 	var m *onnx.Model
 	var err error
 	if p := j.plans[name]; p != nil {
 		m = p.RangeModel()
-	} else if m, err = parse(j.Bundle.FilePath(g.Files[model.FP32])); err != nil {
+	} else if m, err = Float(j.Bundle, name); err != nil {
 		return nil, err
 	}
-	s := j.Bundle.Shapes[0]
-	shape := []int64{1, 3, int64(s[0]), int64(s[1])}
-	if g.Input.Layout == "NHWC" {
-		shape = []int64{1, int64(s[0]), int64(s[1]), 3}
-	}
-	net, err := j.Load(m, shape)
+	net, err := j.Load(m, Shape(j.Bundle, g))
 	if err != nil {
 		return nil, fmt.Errorf("%s network: %w", name, err)
 	}
@@ -221,10 +212,7 @@ func (n *networks) see(f *frame.Frame, plain bool) error {
 
 // alone takes a frame through the segmentation network as it is.
 func (n *networks) alone(f *frame.Frame) error {
-	copy(n.segment.Bytes(), f.Pix)
-	if x := n.segment.Floats(); x != nil {
-		normalise(x, f.Pix, n.Bundle.Normalise)
-	}
+	Fill(n.segment, f.Pix, n.Bundle.Normalise)
 	if err := n.segment.run(nil); err != nil {
 		return fmt.Errorf("segmentation network: %w", err)
 	}
@@ -249,6 +237,15 @@ func (p *probe) run(result func([]float32)) error {
 		}
 		return nil
 	})
+}
+
+// Fill gives a network a picture: its bytes, or normalised planes.
+func Fill(net Network, pix []byte, norm model.Normalise) {
+	if x := net.Floats(); x != nil {
+		normalise(x, pix, norm)
+		return
+	}
+	copy(net.Bytes(), pix)
 }
 
 // normalise writes the planes of a picture as the networks take them.

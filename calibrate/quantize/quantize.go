@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 
 	"nightseg/calibrate/observe"
 	"nightseg/calibrate/qdq"
@@ -73,10 +75,21 @@ type Options struct {
 type Result struct {
 	Networks map[string][]byte   // by graph
 	Record   json.RawMessage     // for the bundle
-	Kept     map[string][]string // nodes with weights that stay float, by graph
+	Kept     map[string][]string // nodes that stay float, by graph
 	Looked   int                 // frames of the drive
-	Ran      int                 // frames of which ranges were made
+	Chosen   []int               // frames of which ranges were made
 	Resumed  bool                // part of the work was done before
+	Parts    []Part              // what the networks were made of, in the order in which a frame meets them
+
+	job *job
+}
+
+// Part is one network: what of it becomes integer, and the ranges of its tensors.
+type Part struct {
+	Graph  string
+	Plan   *qdq.Plan // nil: all of it is float
+	Ranges map[string]observe.Range
+	float  []string // where Plan is nil: its units
 }
 
 // job is a run.
@@ -105,12 +118,57 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err := j.gather(ctx); err != nil {
 		return nil, fmt.Errorf("quantize: %w", err)
 	}
-	r, err := j.write()
+	r := &Result{Looked: j.state.Drive.Frames, Resumed: resumed, job: j}
+	for _, c := range j.state.Chosen {
+		r.Chosen = append(r.Chosen, c.Index)
+	}
+	if r.Parts, err = j.parts(); err == nil {
+		err = r.write(nil)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("quantize: %w", err)
 	}
-	r.Looked, r.Ran, r.Resumed = j.state.Drive.Frames, j.state.Done, resumed
 	return r, nil
+}
+
+// Without returns the result with further units float, by graph, and how they
+// were found for the record. No frame is run again.
+func (r *Result) Without(units map[string][]string, search any) (*Result, error) {
+	n := *r
+	n.Parts = slices.Clone(r.Parts)
+	for i, p := range n.Parts {
+		if len(units[p.Graph]) == 0 {
+			continue
+		}
+		part, err := p.Plan.Without(units[p.Graph])
+		if p.Graph == "relight" && errors.Is(err, qdq.ErrNoLayers) {
+			n.Parts[i].Plan, n.Parts[i].float = nil, slices.Concat(p.Plan.Kept(), p.Plan.Units())
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("quantize: %s network: %w", p.Graph, err)
+		}
+		n.Parts[i].Plan = part
+	}
+	if err := n.write(search); err != nil {
+		return nil, fmt.Errorf("quantize: %w", err)
+	}
+	return &n, nil
+}
+
+// Note keeps what was found out after the ranges, to go on from there later.
+func (r *Result) Note(v any) error {
+	doc, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	r.job.state.Note = doc
+	return r.job.save()
+}
+
+// Noted reads what Note kept; false: nothing that fits.
+func (r *Result) Noted(v any) bool {
+	return len(r.job.state.Note) > 0 && json.Unmarshal(r.job.state.Note, v) == nil
 }
 
 // StateFile is where the work for a bundle at out is kept.
@@ -122,11 +180,11 @@ func Done(out string) error { return os.Remove(StateFile(out)) }
 // The graphs that become integer, in the order in which a frame meets them.
 var graphs = []string{"relight", "segment"}
 
-func (j *job) graph(name string) *model.Graph {
+func graphOf(b *model.Bundle, name string) *model.Graph {
 	if name == "relight" {
-		return j.Bundle.Graphs.Relight
+		return b.Graphs.Relight
 	}
-	return j.Bundle.Graphs.Segment
+	return b.Graphs.Segment
 }
 
 // plan looks into the float networks.
@@ -141,15 +199,10 @@ func (j *job) plan() error {
 	j.plans = map[string]*qdq.Plan{}
 	named := make([]bool, len(j.Keep))
 	for _, name := range graphs {
-		g := j.graph(name)
-		if g == nil {
+		if graphOf(j.Bundle, name) == nil {
 			continue
 		}
-		f, ok := g.Files[model.FP32]
-		if !ok {
-			return fmt.Errorf("bundle %s: graphs.%s has no fp32 file to start from", j.Bundle.Name, name)
-		}
-		m, err := parse(j.Bundle.FilePath(f))
+		m, err := Float(j.Bundle, name)
 		if err != nil {
 			return err
 		}
@@ -161,7 +214,7 @@ func (j *job) plan() error {
 			j.plans[name], err = nil, nil
 		}
 		if err != nil {
-			return &model.FileError{File: j.Bundle.FilePath(f), Problem: "cannot become integer", Err: err}
+			return fmt.Errorf("the %s network of %s cannot become integer: %w", name, j.Bundle.Path, err)
 		}
 	}
 	for i, ok := range named {
@@ -180,7 +233,13 @@ func (e *UnknownNameError) Error() string {
 	return fmt.Sprintf("no node of the networks has %q in its name", e.Name)
 }
 
-func parse(path string) (*onnx.Model, error) {
+// Float reads the float network of a graph that the bundle has.
+func Float(b *model.Bundle, graph string) (*onnx.Model, error) {
+	f, ok := graphOf(b, graph).Files[model.FP32]
+	if !ok {
+		return nil, fmt.Errorf("bundle %s: graphs.%s has no fp32 file to start from", b.Name, graph)
+	}
+	path := b.FilePath(f)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -201,9 +260,9 @@ func (j *job) settingsOf(graph string) observe.Settings {
 	return j.Observer
 }
 
-// write makes the networks of the ranges.
-func (j *job) write() (*Result, error) {
-	r := &Result{Networks: map[string][]byte{}, Kept: map[string][]string{}}
+// parts makes the ranges of what was seen.
+func (j *job) parts() ([]Part, error) {
+	var parts []Part
 	for _, name := range graphs {
 		p := j.plans[name]
 		if p == nil {
@@ -216,22 +275,37 @@ func (j *job) write() (*Result, error) {
 				return nil, fmt.Errorf("%s network, tensor %q: %w", name, tensor, err)
 			}
 		}
-		m, err := p.Write(ranges)
-		if err != nil {
-			return nil, fmt.Errorf("%s network: %w", name, err)
-		}
-		if r.Networks[name], err = m.Marshal(); err != nil {
-			return nil, fmt.Errorf("%s network: %w", name, err)
-		}
-		r.Kept[name] = p.Kept()
+		parts = append(parts, Part{Graph: name, Plan: p, Ranges: ranges})
 	}
-	var err error
-	r.Record, err = json.Marshal(j.record(r))
-	return r, err
+	return parts, nil
 }
 
-// record is what the bundle says of its calibration.
-type record struct {
+// write makes the networks of the parts.
+func (r *Result) write(search any) error {
+	r.Networks, r.Kept = map[string][]byte{}, map[string][]string{}
+	for _, p := range r.Parts {
+		if p.Plan == nil {
+			r.Kept[p.Graph] = p.float
+			continue
+		}
+		m, err := p.Plan.Write(p.Ranges)
+		if err == nil {
+			r.Networks[p.Graph], err = m.Marshal()
+		}
+		if err != nil {
+			return fmt.Errorf("%s network: %w", p.Graph, err)
+		}
+		r.Kept[p.Graph] = p.Plan.Kept()
+	}
+	rec := r.job.record(r)
+	rec.Search = search
+	var err error
+	r.Record, err = json.Marshal(rec)
+	return err
+}
+
+// Record is what the bundle says of its calibration.
+type Record struct {
 	Tool     string              `json:"tool"`
 	From     string              `json:"from"` // identity of the bundle with the float networks
 	Drive    driveRecord         `json:"drive"`
@@ -239,8 +313,39 @@ type record struct {
 	Frames   []int               `json:"frames"` // of the drive, from 0
 	Plain    int                 `json:"plain_every"`
 	Observer map[string]string   `json:"observer"` // by graph
-	Float    map[string][]string `json:"float"`    // nodes with weights that stay float, by graph
+	Float    map[string][]string `json:"float"`    // nodes that stay float, by graph
+	Search   any                 `json:"search,omitempty"`
 	Engine   engineRecord        `json:"engine"`
+}
+
+// tool is what says that a record is of this package.
+const tool = "nightseg calibrate quantize"
+
+// ReadRecord reads the record of a bundle; nil where others made its networks.
+func ReadRecord(b *model.Bundle) *Record {
+	r := new(Record)
+	if json.Unmarshal(b.Calibration, r) != nil || r.Tool != tool {
+		return nil
+	}
+	return r
+}
+
+// String is the record in a few words.
+func (r *Record) String() string {
+	s := fmt.Sprintf("ranges of %d of %d frames of %s (%.12s)", len(r.Frames), r.Drive.Frames, r.Drive.Name,
+		r.Drive.SHA256)
+	for _, graph := range graphs {
+		if how := r.Observer[graph]; how != "" {
+			s += fmt.Sprintf(", %s %s", graph, how)
+		}
+	}
+	s += fmt.Sprintf("; %s on %s", r.Engine.Library, r.Engine.Machine)
+	for _, graph := range graphs {
+		if kept := r.Float[graph]; len(kept) > 0 {
+			s += fmt.Sprintf("\n%s stays float in %s", graph, strings.Join(kept, ", "))
+		}
+	}
+	return s
 }
 
 type driveRecord struct {
@@ -256,9 +361,9 @@ type engineRecord struct {
 	Machine  string `json:"machine"`
 }
 
-func (j *job) record(r *Result) record {
-	rec := record{
-		Tool: "nightseg calibrate quantize", From: j.Bundle.SHA256, Drive: j.state.Drive, Choice: j.Chooser.String(),
+func (j *job) record(r *Result) Record {
+	rec := Record{
+		Tool: tool, From: j.Bundle.SHA256, Drive: j.state.Drive, Choice: j.Chooser.String(),
 		Plain: plainEvery, Observer: map[string]string{}, Float: r.Kept,
 		Engine: engineRecord{j.state.Library, model.CPU, j.Threads, j.Machine},
 	}

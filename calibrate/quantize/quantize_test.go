@@ -20,14 +20,14 @@ import (
 
 const tiny = "../../model/testdata/tiny"
 
-// drive is a recording of n frames; change makes it another one.
-type drive struct {
+// recording is a recording of n frames; change makes it another one.
+type recording struct {
 	n, at  int
 	change byte
 	closed *int
 }
 
-func (d *drive) Next(ctx context.Context, dst *frame.Frame) error {
+func (d *recording) Next(ctx context.Context, dst *frame.Frame) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -42,8 +42,8 @@ func (d *drive) Next(ctx context.Context, dst *frame.Frame) error {
 	return nil
 }
 
-func (d *drive) Len() int     { return d.n }
-func (d *drive) Close() error { *d.closed++; return nil }
+func (d *recording) Len() int     { return d.n }
+func (d *recording) Close() error { *d.closed++; return nil }
 
 // network stands for an engine: each output is made of the input, a value for each
 // of its own names.
@@ -98,7 +98,7 @@ func newBench(t *testing.T, n int) *bench {
 		Observer: observe.Settings{Method: observe.MinMax}, Machine: "this one", Threads: 1,
 		Open: func(context.Context) (Source, error) {
 			h.opened++
-			return &drive{n: n, closed: &h.closed}, nil
+			return &recording{n: n, closed: &h.closed}, nil
 		},
 		Load: func(m *onnx.Model, shape []int64) (Network, error) {
 			h.opened++
@@ -139,7 +139,7 @@ func (h *bench) run(t *testing.T) *Result {
 func TestRun(t *testing.T) {
 	h := newBench(t, 40)
 	r := h.run(t)
-	if h.steps["look"] != 40 || h.steps["ranges"] != 10 || r.Looked != 40 || r.Ran != 10 || r.Resumed {
+	if h.steps["look"] != 40 || h.steps["ranges"] != 10 || r.Looked != 40 || len(r.Chosen) != 10 || r.Resumed {
 		t.Errorf("steps %v, %+v", h.steps, r)
 	}
 	// Each frame is relit before it is segmented; each fourth is also segmented as it is.
@@ -147,7 +147,7 @@ func TestRun(t *testing.T) {
 	if got := strings.Join(h.runs, " ") + " "; !strings.HasPrefix(want, got) || len(h.runs) != 23 {
 		t.Errorf("ran %s", got)
 	}
-	var rec record
+	var rec Record
 	if err := json.Unmarshal(r.Record, &rec); err != nil {
 		t.Fatal(err)
 	}
@@ -281,7 +281,7 @@ func TestRefused(t *testing.T) {
 			h.Bundle.Graphs.Segment.Files = map[string]model.File{model.INT8: h.Bundle.Graphs.Segment.Files[model.INT8]}
 		}, "no fp32 file"},
 		"no frames": {func(h *bench) {
-			h.Open = func(context.Context) (Source, error) { h.opened++; return &drive{closed: &h.closed}, nil }
+			h.Open = func(context.Context) (Source, error) { h.opened++; return &recording{closed: &h.closed}, nil }
 		}, "no frames"},
 		"no source": {func(h *bench) {
 			h.Open = func(context.Context) (Source, error) { return nil, errors.New("no such drive") }
@@ -289,13 +289,13 @@ func TestRefused(t *testing.T) {
 		"another drive the second time": {func(h *bench) {
 			h.Open = func(context.Context) (Source, error) {
 				h.opened++
-				return &drive{n: 40, closed: &h.closed, change: byte(h.opened / 2)}, nil
+				return &recording{n: 40, closed: &h.closed, change: byte(h.opened / 2)}, nil
 			}
 		}, "does not change"},
 		"a shorter drive the second time": {func(h *bench) {
 			h.Open = func(context.Context) (Source, error) {
 				h.opened++
-				return &drive{n: 40 - 10*(h.opened/2), closed: &h.closed}, nil
+				return &recording{n: 40 - 10*(h.opened/2), closed: &h.closed}, nil
 			}
 		}, "where it had 40"},
 		"a damaged state": {func(h *bench) { put(t, h, "{}x") }, "remove it"},

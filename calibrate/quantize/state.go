@@ -20,8 +20,9 @@ type state struct {
 	Library  string                                  `json:"library"`  // that runs the networks
 	Drive    driveRecord                             `json:"drive"`
 	Chosen   []chosen                                `json:"chosen"`
-	Done     int                                     `json:"done"` // so many of the chosen were run
-	Seen     map[string]map[string]*observe.Observer `json:"seen"` // by graph and tensor
+	Done     int                                     `json:"done"`           // so many of the chosen were run
+	Seen     map[string]map[string]*observe.Observer `json:"seen"`           // by graph and tensor
+	Note     json.RawMessage                         `json:"note,omitempty"` // see Result.Note
 }
 
 // chosen is a frame of the drive, and the hash that tells it from others.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"nightseg/calibrate/quantize"
 	"nightseg/model"
 )
 
@@ -244,8 +245,8 @@ func newBundleVerify(a *app) *cobra.Command {
 		Short: "Check a bundle's files, and its golden vectors on the engines of this machine",
 		Long: "verify checks schema, hashes, inputs and outputs, then runs the golden picture through every\n" +
 			"engine, provider and precision that is here (or those named), and compares the logits and the\n" +
-			"mask with the bundle's own and with each other. A record of the gate is shown, and must be of these\n" +
-			"networks. Exit code 3: a tolerance or the record does not hold.",
+			"mask with the bundle's own and with each other. Records of how int8 networks were made and of the gate\n" +
+			"are shown; that of the gate must be of these networks. Exit code 3: a tolerance or the record does not hold.",
 		Example: "  nightseg bundle verify\n" +
 			"  nightseg bundle verify mine.tar.zst --engine tensorflow --precision fp32 --json",
 		Args: cobra.MaximumNArgs(1),
@@ -270,6 +271,7 @@ func (a *app) bundleVerify(ctx context.Context, f *verifyFlags) error {
 		return err
 	}
 	v := &verification{bundle: b, Bundle: b.Name + " " + b.Version, SHA256: b.SHA256}
+	v.Calibration = quantize.ReadRecord(b)
 	if v.Gate, err = gateRecord(b); err != nil {
 		return err
 	}
@@ -301,6 +303,9 @@ func (a *app) bundleVerify(ctx context.Context, f *verifyFlags) error {
 	}
 	for _, l := range v.Pairs {
 		a.printf("  %s\n", l.text())
+	}
+	if v.Calibration != nil {
+		a.printf("  int8: %s\n", strings.ReplaceAll(v.Calibration.String(), "\n", "\n    "))
 	}
 	if v.Gate != nil {
 		a.printf("  %s", v.Gate.text())

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"nightseg/calibrate/gate"
+	"nightseg/calibrate/quantize"
 	"nightseg/edge/frame"
 	"nightseg/model"
 )
@@ -24,6 +25,8 @@ type verification struct {
 	Pairs   []pairLine  `json:"pairs"`   // engines compared with each other, fp32
 	Missing []string    `json:"missing"` // engines that are not here, and why
 	Gate    *gateLine   `json:"gate,omitempty"`
+
+	Calibration *quantize.Record `json:"calibration,omitempty"` // of networks that calibrate quantize made
 
 	bundle *model.Bundle
 	fp32   []ran

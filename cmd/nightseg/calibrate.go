@@ -27,6 +27,7 @@ func newCalibrateCommand(a *app) *cobra.Command {
 		newCalibrateWeights(a),
 		newCalibrateStd(a),
 		newCalibrateQuantize(a),
+		newCalibrateSensitivity(a),
 		newCalibrateGate(a),
 	)
 	return c

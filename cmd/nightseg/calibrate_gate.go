@@ -1,20 +1,15 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"nightseg/calibrate/gate"
-	"nightseg/edge/settings"
 	"nightseg/model"
-	"nightseg/relight"
 )
 
 // gateFlags are what calibrate gate was asked to judge.
@@ -22,11 +17,8 @@ type gateFlags struct {
 	modelFlags
 	lookFlags
 	outFlags
-	inPlace                 bool
-	images, labels, mapFile string
-	source                  string
-	relight                 string
-	block                   int
+	gateSet
+	inPlace bool
 }
 
 func newCalibrateGate(a *app) *cobra.Command {
@@ -110,7 +102,7 @@ func (a *app) calibrateGate(ctx context.Context, f *gateFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	g, err := newGateRun(f, b)
+	g, err := newGateRun(&f.gateSet, b, b)
 	if err != nil {
 		return err
 	}
@@ -123,57 +115,25 @@ func (a *app) calibrateGate(ctx context.Context, f *gateFlags) (err error) {
 	if err := g.ev.openEngines(ctx, &f.modelFlags); err != nil {
 		return err
 	}
-	if err := a.gateFrames(ctx, f, g); err != nil {
+	if err := a.gateFrames(ctx, g); err != nil {
 		return err
 	}
-	r, err := g.report(f)
+	r := &gateReport{Bundle: b.Name + " " + b.Version, SHA256: b.SHA256, Verdict: "fails"}
+	record, err := g.record(0)
 	if err != nil {
 		return err
+	}
+	if record.Subject, err = b.Subject(); err != nil {
+		return err
+	}
+	r.Record = *record
+	if gate.Holds(record.Figures) {
+		r.Verdict = "holds"
 	}
 	if err := log.add(f.look, r.glance()); err != nil {
 		return err
 	}
 	return a.gateReport(f, b, r)
-}
-
-// gateFrames takes every frame through both precisions.
-func (a *app) gateFrames(ctx context.Context, f *gateFlags, g *gateRun) error {
-	return a.overFrames(ctx, cmp.Or(f.source, f.images), g.ev.bundle, func(src frames, each func()) error {
-		hashed := &hashedFrames{src, g.hash}
-		if f.source == "" {
-			return g.ev.run(ctx, hashed, each)
-		}
-		return g.run(ctx, hashed, each)
-	})
-}
-
-// report turns what was counted into figures and a record.
-func (g *gateRun) report(f *gateFlags) (*gateReport, error) {
-	b := g.ev.bundle
-	subject, err := b.Subject()
-	if err != nil {
-		return nil, err
-	}
-	r := &gateReport{Bundle: b.Name + " " + b.Version, SHA256: b.SHA256, Verdict: "fails", Record: model.Gate{
-		Created: time.Now().UTC().Truncate(time.Second), Subject: subject, Set: setName(f.images + f.source),
-		SHA256: hex.EncodeToString(g.hash.Sum(nil)), Frames: len(g.ev.lumas), Labels: f.source == "",
-		Relight: relightOr(f.relight, b), Engine: g.ev.source, Machine: machineName(),
-	}}
-	if r.Record.Labels {
-		boot := bootstrap(f.block, len(g.ev.lumas))
-		r.Record.Block = boot.Block
-		v := g.ev.variants()
-		r.Record.Figures, err = gate.Labelled(v[0].frames, v[1].frames, b.ClassNames(), gate.Default(), boot)
-	} else {
-		r.Record.Figures, err = g.pooled.Figures(b.ClassNames(), gate.Default())
-	}
-	if err != nil {
-		return nil, err
-	}
-	if gate.Holds(r.Record.Figures) {
-		r.Verdict = "holds"
-	}
-	return r, nil
 }
 
 // glance is what is written down of a look.
@@ -187,12 +147,7 @@ func (r *gateReport) glance() glance {
 
 // gateReport writes the record where all holds, prints, and refuses where not.
 func (a *app) gateReport(f *gateFlags, b *model.Bundle, r *gateReport) error {
-	var failed []string
-	for _, v := range r.Record.Figures {
-		if !v.Holds {
-			failed = append(failed, gate.Text(v))
-		}
-	}
+	failed := failures(r.Record.Figures)
 	if len(failed) == 0 && (f.out != "" || f.inPlace) {
 		next, err := b.Revise(model.Revision{Out: f.out, Version: f.version, Change: func(m *model.Manifest) error {
 			m.Gate = &r.Record
@@ -220,31 +175,4 @@ func (a *app) gateReport(f *gateFlags, b *model.Bundle, r *gateReport) error {
 		a.printf("%s\n", r.Out)
 	}
 	return nil
-}
-
-// newGateRun checks bundle and flags before anything is loaded.
-func newGateRun(f *gateFlags, b *model.Bundle) (*gateRun, error) {
-	g := &gateRun{ev: &evaluation{bundle: b, judged: model.INT8}}
-	g.init(len(b.Classes))
-	if f.source == "" {
-		var err error
-		if g.ev.labels, err = newLabelReader(f.labels, f.mapFile, b.ClassNames()); err != nil {
-			return nil, err
-		}
-	}
-	l := settings.Default().Live()
-	l.Relight.Mode, l.Relight.Gate = relightOr(f.relight, b), string(relight.Always)
-	for _, p := range []string{model.FP32, model.INT8} {
-		if _, err := b.Precision(p); err != nil {
-			return nil, usage(err)
-		}
-		group := &evalGroup{precision: p}
-		if err := group.add(l, b); err != nil {
-			return nil, err
-		}
-		g.ev.groups = append(g.ev.groups, group)
-	}
-	var err error
-	g.margins, err = gate.NewMargins(g.ev.groups[0].variants[0].decide.Settings(), len(b.Classes))
-	return g, err
 }

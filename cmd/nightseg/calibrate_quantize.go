@@ -1,17 +1,21 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"nightseg/calibrate/gate"
 	ranges "nightseg/calibrate/observe"
 	"nightseg/calibrate/pick"
 	"nightseg/calibrate/quantize"
@@ -22,15 +26,37 @@ import (
 	"nightseg/model/ort"
 )
 
+// rangeFlags say which drive ranges are made of, and how; the gate is asked on its
+// frames, or on pictures with labels.
+type rangeFlags struct {
+	modelFlags
+	observer     string
+	percentile   float64
+	frames, scan int
+	images       string
+	labels       string
+	mapFile      string
+	source       string
+	gateFrames   int
+	most         int
+	sensitive    int
+	picture      string
+	markdown     bool
+}
+
 // quantizeFlags are what calibrate quantize was asked to make.
 type quantizeFlags struct {
-	modelFlags
-	source, out, version string
-	observer             string
-	percentile           float64
-	frames, scan         int
-	keep                 []string
+	rangeFlags
+	outFlags
+	keep []string
+	gate bool
 }
+
+// The words of --keep-float that are no parts of names.
+const (
+	keepAuto = "auto"
+	keepNone = "none"
+)
 
 // picked: so many times more frames than are wanted are remembered to choose from.
 const picked = 16
@@ -39,65 +65,118 @@ func newCalibrateQuantize(a *app) *cobra.Command {
 	f := &quantizeFlags{}
 	c := &cobra.Command{
 		Use:   "quantize",
-		Short: "Make the integer networks of a bundle from a drive of your own camera",
+		Short: "Make the integer networks of a bundle from a drive of your own camera, and prove them",
 		Long: "quantize runs the float networks of a bundle on frames of a drive, each relit by the relight\n" +
 			"network before it reaches the segmentation network, gathers the ranges of the values inside, and\n" +
-			"writes a new version of the bundle with int8 networks, golden vectors and a record. Python is not\n" +
-			"needed. The drive is looked over once and played a second time: give a recording, not a live camera.\n\n" +
-			"Work that is broken off goes on where it was when the same command is given again: it is kept in\n" +
-			"OUT.calibration.json until the bundle is written. The same drive and settings give the same networks\n" +
-			"on one machine and library. docs/quantisation.md says how ranges are made.\n\n" +
-			"Exit code 3: the golden vectors do not hold on a provider of this machine; no bundle is left then.",
+			"makes int8 networks. Python is not needed. Then it asks the gate (see calibrate gate): over the\n" +
+			"drive, or on --images with --labels. Where int8 is not as good as float, it measures how much each\n" +
+			"layer costs, and gives layers back to float, the most sensitive first, until the gate holds. What\n" +
+			"holds goes into a new version of the bundle, with golden vectors and records.\n\n" +
+			"The drive is played several times: give a recording, not a live camera. Work that is broken off\n" +
+			"goes on where it was when the same command is given again: it is kept in OUT.calibration.json until\n" +
+			"the bundle is written. The same drive and settings give the same ranges on one machine and\n" +
+			"library. docs/quantisation.md says how all this is done.\n\n" +
+			"Exit code 3: the gate does not hold with as many float layers as --most-float allows, or the golden\n" +
+			"vectors do not on a provider of this machine; no bundle is left then.",
 		Example: "  nightseg calibrate quantize --source drive/ --out mine\n" +
+			"  nightseg calibrate quantize --source drive/ --images val/images --labels val/labels --out mine\n" +
 			"  nightseg calibrate quantize --bundle street-11 --source night.mp4 --out mine \\\n" +
-			"      --observer percentile --percentile 99.99 --frames 128 --keep-float /head/\n" +
-			"  nightseg calibrate quantize --source 'synth://?seed=1&frames=200' --out mine --json",
+			"      --observer percentile --percentile 99.99 --frames 128 --keep-float auto,/head/",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.quantize(c.Context(), f) },
 	}
 	fs := c.Flags()
+	f.rangeFlags.add(fs)
+	f.outFlags.add(fs)
+	fs.StringSliceVar(&f.keep, "keep-float", []string{keepAuto},
+		"layers that stay float: auto finds out which must; parts of names, such as /head/, are float in any case; none")
+	fs.BoolVar(&f.gate, "gate", true, "false: write the bundle without asking the gate, to compare ways of making it")
+	fs.Lookup("picture").Usage = "picture of error against time, where layers are given back (default: OUT.png)"
+	return c
+}
+
+func (f *rangeFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.bundle, "bundle", "", "bundle with the float networks, or the name of one that ships: "+
 		checkoutBundle+" or "+packageBundle)
 	fs.StringVar(&f.source, "source", "", "the drive: a folder of pictures, a video file, or synth://...")
-	fs.StringVar(&f.out, "out", "", "folder to make; it must not be there yet")
 	fs.StringVar(&f.observer, "observer", string(ranges.MinMax),
 		"how ranges of the segmentation network are made: minmax, percentile, mse or entropy")
 	fs.Float64Var(&f.percentile, "percentile", 99.99, "share of the values within the range, with --observer percentile")
 	fs.IntVar(&f.frames, "frames", 64, "frames of the drive to run")
 	fs.IntVar(&f.scan, "scan", 20000, "frames of the drive to look at, at most")
-	fs.StringSliceVar(&f.keep, "keep-float", nil, "nodes that stay float: parts of their names, such as /head/")
-	fs.StringVar(&f.version, "set-version", "", "version of the new bundle (default: one patch above)")
-	fs.StringVar(&f.Provider, "provider", model.CPU, "hardware that makes the golden vectors: cpu, openvino, ...")
+	fs.StringVar(&f.images, "images", "", "folder of pictures with labels to ask the gate on, in place of the drive")
+	fs.StringVar(&f.labels, "labels", "", "folder of their labels: PNG of class ids, named like the pictures")
+	fs.StringVar(&f.mapFile, "map", "", `JSON file from label ids to classes, such as {"7": "road"}`)
+	fs.IntVar(&f.gateFrames, "gate-frames", 600, "frames of the drive that the gate is asked on, evenly spread, about")
+	fs.IntVar(&f.most, "most-float", 0, "most layers to give back to float; 0: half of them")
+	fs.IntVar(&f.sensitive, "sensitivity-frames", 6, "frames to measure the error of each layer on")
+	fs.StringVar(&f.picture, "picture", "", "picture of error against time")
+	fs.BoolVar(&f.markdown, "markdown", false, "print the table of error against time as Markdown")
+	fs.StringVar(&f.Provider, "provider", model.Auto,
+		"hardware that the gate is asked on: auto, tensorrt, cuda, openvino or cpu")
 	fs.IntVar(&f.Threads, "threads", 0, "processor threads of the networks; 0: one per core")
 	fs.StringVar(&f.LibDir, "lib-dir", "", "folder of the engine's library (default: where the set-up put it)")
 	fs.StringVar(&f.CacheDir, "cache-dir", "", "folder for compiled networks (default: the user's cache)")
-	return c
+	f.engine = engineORT
 }
 
 // check refuses flags before anything is read.
-func (f *quantizeFlags) check() error {
-	for flag, v := range map[string]string{"source": f.source, "out": f.out} {
-		if v == "" {
-			return fail(exitUsage, "--%s is missing (see nightseg calibrate quantize --help)", flag)
+func (f *rangeFlags) check() error {
+	if f.source == "" {
+		return fail(exitUsage, "--source is missing (see --help)")
+	}
+	if (f.images == "") != (f.labels == "") {
+		return fail(exitUsage, "--images and --labels go together")
+	}
+	for _, dir := range []string{f.source, f.images, f.labels} {
+		if sets := testSets(dir); dir != "" && len(sets) > 0 {
+			return fail(exitRefused, "%s is a test set: networks are made and chosen on another one", sets[0])
 		}
-	}
-	f.out = filepath.Clean(f.out)
-	if exists(f.out) {
-		return fail(exitUsage, "--out %s is there already: name a folder that is not", f.out)
-	}
-	if !exists(filepath.Dir(f.out)) {
-		return fail(exitUsage, "--out %s: the folder around it is not there: make it first", f.out)
 	}
 	s := ranges.Settings{Method: ranges.Method(f.observer), Percentile: f.percentile}
 	if err := s.Validate(); err != nil {
 		return fail(exitUsage, "--observer, --percentile: %w", err)
 	}
-	for flag, n := range map[string]int{"frames": f.frames, "scan": f.scan} {
+	for flag, n := range map[string]int{
+		"frames": f.frames, "scan": f.scan, "gate-frames": f.gateFrames, "sensitivity-frames": f.sensitive,
+	} {
 		if n < 1 {
 			return fail(exitUsage, "--%s %d must be above 0", flag, n)
 		}
 	}
+	if f.most < 0 {
+		return fail(exitUsage, "--most-float %d must not be below 0", f.most)
+	}
 	return nil
+}
+
+// check refuses flags before anything is read.
+func (f *quantizeFlags) check() error {
+	if f.source != "" && f.out == "" {
+		return fail(exitUsage, "--out is missing (see nightseg calibrate quantize --help)")
+	}
+	if err := f.outFlags.check(); err != nil {
+		return err
+	}
+	f.out = filepath.Clean(f.out)
+	if !exists(filepath.Dir(f.out)) {
+		return fail(exitUsage, "--out %s: the folder around it is not there: make it first", f.out)
+	}
+	if slices.Contains(f.keep, keepNone) && len(f.keep) > 1 {
+		return fail(exitUsage, "--keep-float %s: none goes alone", strings.Join(f.keep, ","))
+	}
+	f.picture = cmp.Or(f.picture, f.out+".png")
+	return f.rangeFlags.check()
+}
+
+// words are the parts of names that stay float in any case.
+func (f *quantizeFlags) words() (words []string) {
+	for _, w := range f.keep {
+		if w != keepAuto && w != keepNone {
+			words = append(words, w)
+		}
+	}
+	return words
 }
 
 func (a *app) quantize(ctx context.Context, f *quantizeFlags) error {
@@ -113,26 +192,68 @@ func (a *app) quantize(ctx context.Context, f *quantizeFlags) error {
 			return err
 		}
 	}
-	r, err := quantize.Run(ctx, a.quantizeOptions(f, b))
+	r, err := a.ranges(ctx, &f.rangeFlags, b, f.out, f.words())
 	if err != nil {
-		var unknown *quantize.UnknownNameError
-		if errors.As(err, &unknown) {
-			return fail(exitUsage, "--keep-float %q: %w; names are as a viewer of ONNX files shows them, "+
-				"such as /net/head/head.1/Conv", unknown.Name, err)
-		}
-		if exists(quantize.StateFile(f.out)) {
-			a.notef("the work so far is in %s: the same command goes on from there", quantize.StateFile(f.out))
-		}
 		return err
 	}
-	n, err := b.NewIntegers(model.IntegerOptions{
+	var found *proof // nil: the gate was not asked
+	if f.gate {
+		if found, err = a.prove(ctx, f, b, r); err != nil {
+			a.tellKept(f.out)
+			return err
+		}
+		if found.table != nil {
+			if err := a.searchReport(&f.rangeFlags, found.table); err != nil {
+				return err
+			}
+		}
+		if !gate.Holds(found.record.Figures) {
+			return a.refuse(f, b, found)
+		}
+		r = found.made
+	}
+	return a.writeIntegers(f, b, r, found)
+}
+
+// ranges makes int8 networks of a drive; the work is kept beside out.
+func (a *app) ranges(
+	ctx context.Context, f *rangeFlags, b *model.Bundle, out string, keep []string,
+) (*quantize.Result, error) {
+	r, err := quantize.Run(ctx, a.quantizeOptions(f, b, out, keep))
+	if err == nil {
+		return r, nil
+	}
+	var unknown *quantize.UnknownNameError
+	if errors.As(err, &unknown) {
+		return nil, fail(exitUsage, "--keep-float %q: %w; names are as a viewer of ONNX files shows them, "+
+			"such as /net/head/head.1/Conv", unknown.Name, err)
+	}
+	a.tellKept(out)
+	return nil, err
+}
+
+// tellKept says where the work so far is.
+func (a *app) tellKept(out string) {
+	if name := quantize.StateFile(out); exists(name) {
+		a.notef("the work so far is in %s: the same command goes on from there", name)
+	}
+}
+
+// writeIntegers writes the bundle with the networks and what was found of them, and
+// replays its golden vectors; they are made by the processor, which each machine has.
+func (a *app) writeIntegers(f *quantizeFlags, b *model.Bundle, r *quantize.Result, found *proof) error {
+	o := model.IntegerOptions{
 		Out: f.out, Version: f.version, Networks: r.Networks, Calibration: r.Record, Now: time.Now(),
 		Engine: func(b *model.Bundle) (model.Engine, error) {
 			o := f.Options
-			o.Precision = model.INT8
+			o.Precision, o.Provider = model.INT8, model.CPU
 			return openEngine(engineORT, b, o)
 		},
-	})
+	}
+	if found != nil {
+		o.Gate = found.record
+	}
+	n, err := b.NewIntegers(o)
 	if err != nil {
 		return err
 	}
@@ -140,26 +261,32 @@ func (a *app) quantize(ctx context.Context, f *quantizeFlags) error {
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(f.out))
 	}
-	return errors.Join(a.quantizeReport(n, r, v), quantize.Done(f.out))
+	return errors.Join(a.quantizeReport(n, r, v, found), quantize.Done(f.out))
 }
 
-func (a *app) quantizeOptions(f *quantizeFlags, b *model.Bundle) quantize.Options {
+func (a *app) quantizeOptions(f *rangeFlags, b *model.Bundle, out string, keep []string) quantize.Options {
 	return quantize.Options{
-		Bundle: b, Out: f.out, Drive: filepath.Base(camera.Redact(f.source)),
+		Bundle: b, Out: out, Drive: filepath.Base(camera.Redact(f.source)),
 		Observer: ranges.Settings{Method: ranges.Method(f.observer), Percentile: f.percentile},
-		Frames:   f.frames, Scan: f.scan, Keep: f.keep, Chooser: pick.New(picked * f.frames),
+		Frames:   f.frames, Scan: f.scan, Keep: keep, Chooser: pick.New(picked * f.frames),
 		Threads: f.Threads, Machine: machineName(),
-		Open: func(ctx context.Context) (quantize.Source, error) {
-			return openCamera(ctx, settings.Camera{ID: "calibrate", Source: f.source, Fit: "bundle"}, b, playMax)
-		},
-		Load: func(m *onnx.Model, shape []int64) (quantize.Network, error) {
-			return ort.NewRunner(m, shape, f.Options)
-		},
+		Open: func(ctx context.Context) (quantize.Source, error) { return f.drive(ctx, b) },
+		Load: f.load,
 		Progress: func(what string, total int) (step, done func()) {
 			bar := a.progress(total, what)
 			return func() { bar.Add(1) }, bar.Done
 		},
 	}
+}
+
+// drive opens the drive from its start, in the bundle's size.
+func (f *rangeFlags) drive(ctx context.Context, b *model.Bundle) (quantize.Source, error) {
+	return openCamera(ctx, settings.Camera{ID: "calibrate", Source: f.source, Fit: "bundle"}, b, playMax)
+}
+
+// load loads a network that is in no bundle.
+func (f *rangeFlags) load(m *onnx.Model, shape []int64) (quantize.Network, error) {
+	return ort.NewRunner(m, shape, f.Options)
 }
 
 // machineName says what computed, without naming the single device.
@@ -197,22 +324,27 @@ type quantizeDone struct {
 	Ran     int                 `json:"frames"`
 	Resumed bool                `json:"resumed"`
 	Bytes   map[string]int      `json:"bytes"` // by graph
-	Float   map[string][]string `json:"float"` // nodes with weights that stay float, by graph
+	Float   map[string][]string `json:"float"` // nodes that stay float, by graph
 	Checks  []checkLine         `json:"checks"`
+	Gate    *model.Gate         `json:"gate,omitempty"`
+	Search  *searchTable        `json:"search,omitempty"`
 }
 
-func (a *app) quantizeReport(n *model.Bundle, r *quantize.Result, v *verification) error {
+func (a *app) quantizeReport(n *model.Bundle, r *quantize.Result, v *verification, found *proof) error {
 	d := quantizeDone{
-		Path: n.Path, Version: n.Version, SHA256: n.SHA256, Looked: r.Looked, Ran: r.Ran, Resumed: r.Resumed,
-		Bytes: map[string]int{}, Float: r.Kept, Checks: v.Checks,
+		Path: n.Path, Version: n.Version, SHA256: n.SHA256, Looked: r.Looked, Ran: len(r.Chosen), Resumed: r.Resumed,
+		Bytes: map[string]int{}, Float: r.Kept, Checks: v.Checks, Gate: n.Gate,
 	}
 	for name, data := range r.Networks {
 		d.Bytes[name] = len(data)
 	}
+	if found != nil {
+		d.Search = found.table
+	}
 	if a.json {
 		return a.printJSON(d)
 	}
-	a.printf("%s: %s %s, ranges of %d of %d frames\n", n.Path, n.Name, n.Version, r.Ran, r.Looked)
+	a.printf("%s: %s %s, ranges of %d of %d frames\n", n.Path, n.Name, n.Version, len(r.Chosen), r.Looked)
 	for _, name := range sortedKeys(d.Bytes) {
 		a.printf("  %s.int8.onnx, %.1f MB", name, float64(d.Bytes[name])/1e6)
 		if kept := r.Kept[name]; len(kept) > 0 {
@@ -222,6 +354,9 @@ func (a *app) quantizeReport(n *model.Bundle, r *quantize.Result, v *verificatio
 	}
 	for _, l := range v.Checks {
 		a.printf("  %s\n", l.text())
+	}
+	if n.Gate != nil {
+		a.printf("  %s", (&gateLine{Gate: n.Gate, Holds: true}).text())
 	}
 	return nil
 }

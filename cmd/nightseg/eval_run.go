@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,7 @@ type evaluation struct {
 
 // evalGroup are the variants that share the networks' output.
 type evalGroup struct {
+	bundle    *model.Bundle // of these networks; nil: that of the evaluation
 	precision string
 	engine    engine
 	planner   *relight.Planner
@@ -123,23 +125,29 @@ func (g *evalGroup) add(l settings.Live, b *model.Bundle) error {
 	return nil
 }
 
-// openEngines opens an engine per precision and replays the golden vectors.
+// openEngines opens an engine per bundle and precision and replays the golden
+// vectors.
 func (ev *evaluation) openEngines(ctx context.Context, f *modelFlags) error {
-	open := map[string]engine{}
+	type networks struct {
+		bundle    *model.Bundle
+		precision string
+	}
+	open := map[networks]engine{}
 	for _, g := range ev.groups {
-		e, ok := open[g.precision]
+		n := networks{cmp.Or(g.bundle, ev.bundle), g.precision}
+		e, ok := open[n]
 		if !ok {
 			o := f.Options
-			o.Precision = g.precision
+			o.Precision = n.precision
 			var err error
-			if e, err = openEngine(f.engine, ev.bundle, o); err != nil {
+			if e, err = openEngine(f.engine, n.bundle, o); err != nil {
 				return err
 			}
-			open[g.precision] = e
+			open[n] = e
 			ev.engines = append(ev.engines, e)
 			ev.source = e.Info().Engine + "/" + e.Info().Provider
-			if g.precision != ev.judged {
-				if err := f.verifyOnce(ctx, ev.bundle, e); err != nil {
+			if n.precision != ev.judged {
+				if err := f.verifyOnce(ctx, n.bundle, e); err != nil {
 					return err
 				}
 			}
