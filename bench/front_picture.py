@@ -46,7 +46,7 @@ class Scale:
         """Take in all of them."""
         ms = [p.ms for p in points] + [t for _, t in idle]
         self.low, self.high = min(ms) / 1.15, max(ms) * 1.15
-        self.bottom = 5 * math.floor(min(p.miou for p in points) / 5)
+        self.bottom = 5 * math.floor(min(p.miou for p in points) / 5) - (10 if idle else 0)  # room for their names
         self.top = 5 * math.ceil(max(p.miou for p in points) / 5)
         if self.top == self.bottom:
             self.top += 5
@@ -115,17 +115,22 @@ def picture(points: Sequence[Point], idle: Sequence[tuple[str, float]]) -> str:
         parts.append(f'<circle cx="{s.x(p.ms):.1f}" cy="{s.y(p.miou):.1f}" r="5" fill="{filled}" '
                      f'stroke="{COLOURS[p.precision]}" stroke-width="2"/>')  # fmt: skip
     parts += labels(points, s)
-    floor = HEIGHT - BOTTOM
-    for name, ms in idle:
-        parts.append(line((s.x(ms), floor), (s.x(ms), floor - 10), f'stroke="{COLOURS["int8"]}" stroke-width="2"'))
-        turned = f'font-size="10" transform="rotate(-60 {s.x(ms):.1f} {floor - 14})"'
-        parts.append(text(s.x(ms), floor - 14, f"{name}, no score", turned))
+    parts += marks(idle, s)
     for i, (word, fill) in enumerate((("float", "#fff"), ("int8", COLOURS["int8"]))):
         colour = COLOURS["int8" if word == "int8" else "fp32"]
         x = LEFT + 16 + 70 * i
         parts.append(f'<circle cx="{x}" cy="{TOP + 12}" r="5" fill="{fill}" stroke="{colour}" stroke-width="2"/>')
         parts.append(text(x + 10, TOP + 16, word))
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def marks(idle: Sequence[tuple[str, float]], s: Scale) -> list[str]:
+    """Return a mark on the axis for each network without a score, with its name above."""
+    found, floor = [], HEIGHT - BOTTOM
+    for (name, ms), x in zip(idle, spread([s.x(ms) for _, ms in idle], LINE), strict=True):
+        found.append(line((s.x(ms), floor), (s.x(ms), floor - 10), f'stroke="{COLOURS["int8"]}" stroke-width="2"'))
+        found.append(text(x, floor - 14, f"{name}, no score", f'transform="rotate(-60 {x:.1f} {floor - 14})"'))
+    return found
 
 
 def joined(points: Sequence[Point], s: Scale) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -126,6 +127,12 @@ def play(shots: Sequence[Shot], shape: tuple[int, int]) -> Iterator[tuple[int, P
         yield i, plain.fitted(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8), shape)
 
 
+def digest(shots: Sequence[Shot]) -> str:
+    """Return a digest that tells whether two lists of pictures are the same."""
+    names = "\n".join(f"{s.group} {s.picture.name} {s.at}" for s in shots)
+    return hashlib.sha256(names.encode()).hexdigest()
+
+
 def label_of(shot: Shot) -> Picture | None:
     """Return the label of a shot, class ids and 255, or None."""
     return None if shot.label is None else np.asarray(Image.open(shot.label), np.uint8)
@@ -136,35 +143,38 @@ class Found:
     """What is known of one network, frame by frame; frames that were not seen yet have a negative noise.
 
     Attributes:
+        shots: digest of the pictures.
         signal: sum of the squares of the float logits.
         noise: sum of the squares of what the logits are off.
         float_counts: pixels by class of float (rows) and of this network, frames x classes x classes.
         label_counts: the same of the labels (rows) and of this network; 0 where there are none.
     """
 
+    shots: str
     signal: NDArray[np.float64]
     noise: NDArray[np.float64]
     float_counts: Counts
     label_counts: Counts
 
     @classmethod
-    def empty(cls, frames: int, classes: int) -> Found:
+    def empty(cls, shots: str, frames: int, classes: int) -> Found:
         """Return what is known before the first frame."""
         counts = np.zeros((frames, classes, classes), np.int64)
-        return cls(np.zeros(frames), np.full(frames, -1.0), counts, counts.copy())
+        return cls(shots, np.zeros(frames), np.full(frames, -1.0), counts, counts.copy())
 
     @classmethod
-    def load(cls, path: Path, frames: int, classes: int) -> Found:
-        """Read what was kept, or begin anew."""
-        if not path.exists():
-            return cls.empty(frames, classes)
-        with np.load(path) as kept:
-            return cls(kept["signal"], kept["noise"], kept["float_counts"], kept["label_counts"])
+    def load(cls, path: Path, shots: str, frames: int, classes: int) -> Found:
+        """Read what was kept, or begin anew where nothing was, or of other pictures."""
+        if path.exists():
+            with np.load(path) as kept:
+                if str(kept["shots"]) == shots:
+                    return cls(shots, kept["signal"], kept["noise"], kept["float_counts"], kept["label_counts"])
+        return cls.empty(shots, frames, classes)
 
     def save(self, path: Path) -> None:
         """Keep it."""
         part = path.with_suffix(".part.npz")
-        np.savez_compressed(part, signal=self.signal, noise=self.noise,
+        np.savez_compressed(part, shots=self.shots, signal=self.signal, noise=self.noise,
                             float_counts=self.float_counts, label_counts=self.label_counts)  # fmt: skip
         part.replace(path)
 

@@ -63,15 +63,17 @@ def test_found_is_kept(tmp_path: Path) -> None:
     truth = scores.View.of(logits, label, bundle, weights)
     own = scores.View.of(logits + np.float32(0.5), label, bundle, weights)
     assert truth.mask.shape == (10, 20) and np.array_equal(truth.mask, own.mask)
-    found = scores.Found.empty(2, len(bundle.shares))
+    found = scores.Found.empty("x", 2, len(bundle.shares))
     found.add(1, truth, own)
     found.save(tmp_path / "a.npz")
-    again = scores.Found.load(tmp_path / "a.npz", 2, len(bundle.shares))
+    again = scores.Found.load(tmp_path / "a.npz", "x", 2, len(bundle.shares))
     assert again.left.tolist() == [True, False]
     assert again.noise[1] == pytest.approx(logits.size / 4, rel=1e-5)
     assert again.signal[1] == pytest.approx(float((logits.astype(np.float64) ** 2).sum()))
     assert scores.agreement(again.float_counts[1]) == 100 and again.label_counts[1].sum() == 200
-    assert scores.Found.load(tmp_path / "b.npz", 2, 3).left.all()
+    assert scores.Found.load(tmp_path / "b.npz", "x", 2, 3).left.all()
+    assert scores.Found.load(tmp_path / "a.npz", "y", 2, 3).left.all()  # of other pictures
+    assert scores.digest([scores.Shot("a", Path("b"), at=1)]) != scores.digest([scores.Shot("a", Path("b"), at=2)])
 
 
 def test_play_goes_through_pictures_and_labels(tmp_path: Path) -> None:

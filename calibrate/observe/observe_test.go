@@ -239,6 +239,16 @@ func TestEntropy(t *testing.T) {
 	if r.Max > 20 || r.Max < 2 || r.Min < -6 || r.Min > -2 {
 		t.Errorf("a far value: %v", r)
 	}
+	// As many zeros as a Relu leaves change little: what is above them counts all the same.
+	for i, v := range values {
+		values[i] = max(v, 0)
+	}
+	for _, zeros := range []int{0, 50000, 5_000_000} {
+		r := rangeOf(t, seen(t, append(make([]float32, zeros), values...)...), s)
+		if r.Min != 0 || r.Max < 2.5 || r.Max > 5 {
+			t.Errorf("%d more zeros: %v", zeros, r)
+		}
+	}
 }
 
 // divergence against the sum of p ln(p/q) by hand.

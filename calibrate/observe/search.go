@@ -97,6 +97,9 @@ func (o *Observer) leastLoss() Range {
 		}
 		hist[at/join] += float64(n)
 	}
+	// A Relu leaves half of the values at 0, where no threshold loses anything. With
+	// all of them the loss elsewhere would not count, and the lowest threshold win.
+	hist[0] = min(hist[0], hist[1])
 	last := magnitudes
 	for last > 1 && hist[last-1] == 0 {
 		last--
@@ -119,13 +122,9 @@ func divergence(hist []float64, n, levels int) float64 {
 	for _, beyond := range hist[n:] {
 		p[n-1] += beyond
 	}
-	wide := max(n/levels, 1)
-	for from := 0; from < n; from += wide {
-		to := from + wide
-		if from/wide == levels-1 { // the last level takes what does not divide
-			to = n
-		}
-		to = min(to, n)
+	levels = min(levels, n)
+	for k := range levels {
+		from, to := k*n/levels, (k+1)*n/levels
 		sum, used := 0.0, 0.0
 		for i := from; i < to; i++ {
 			sum += hist[i]
@@ -137,9 +136,6 @@ func divergence(hist []float64, n, levels int) float64 {
 			if p[i] != 0 {
 				q[i] = sum / used
 			}
-		}
-		if to == n {
-			break
 		}
 	}
 	if !smooth(p) || !smooth(q) {
