@@ -10,7 +10,13 @@ train() { PYTHONPATH=train/src .cache/venv/train/bin/python -m nightseg_train "$
 
 train queue --config train/configs/street-11/queue.yaml
 train export --config train/configs/street-11/export.yaml
+
+# The drive that ranges and the gate are from: night frames without labels, but for those that choices are made on.
+mkdir -p "$work/drive"
+for file in "$night"/*; do
+	[[ -e ../shared/data/msrs_night/night_dev/images/${file##*/} ]] || ln -sf "$(realpath "$file")" "$work/drive/"
+done
 rm -rf "$work/quantised"
-bin/nightseg calibrate quantize --bundle "$work/bundle" --source "$night" --set-version 3.1.0 --out "$work/quantised"
+bin/nightseg calibrate quantize --bundle "$work/bundle" --source "$work/drive" --set-version 3.1.0 --out "$work/quantised"
 rm -rf model/bundles/street-11
 mv "$work/quantised" model/bundles/street-11
