@@ -20,16 +20,17 @@ func (st *store) refill(c Class) {
 	var r record
 	for st.wants(c) {
 		err := st.nextRecord(c, &r)
-		if errors.Is(err, io.EOF) {
-			st.fromMemory(c)
-			return
-		}
-		if err != nil {
+		end := errors.Is(err, io.EOF)
+		if err != nil && !end {
 			st.readFailed(c, err)
 			return
 		}
 		sh.fault.ok()
 		sh.tries = 0
+		if end {
+			st.fromMemory(c)
+			return
+		}
 		st.offer(c, &r)
 	}
 }
@@ -94,6 +95,9 @@ func (st *store) nextRecord(c Class, r *record) error {
 				sh.reading = nil
 				st.release(sh, g)
 			}
+			if g.guessed {
+				st.pass(c, g.last)
+			}
 			st.lose(c, g.last)
 		case err != nil:
 			return err
@@ -135,6 +139,14 @@ func (st *store) lose(c Class, upTo uint64) {
 		st.s.stats.Lost += upTo - l.read
 		l.read = upTo
 	}
+}
+
+// pass goes on behind a number, without counting.
+func (st *store) pass(c Class, number uint64) {
+	st.s.mu.Lock()
+	defer st.s.mu.Unlock()
+	l := &st.s.lanes[c]
+	l.read = max(l.read, number)
 }
 
 // corrupt counts the bytes that the scanner has passed over.

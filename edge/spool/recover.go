@@ -101,6 +101,16 @@ func (st *store) openCursors(list []Info) error {
 	return nil
 }
 
+// leaveOut is unreadable for a segment. It counts in MaxBytes, and the next start
+// looks at it again, if it is still there.
+func (st *store) leaveOut(e Info, err error) error {
+	if err := st.unreadable(err); err != nil {
+		return err
+	}
+	st.aside = append(st.aside, e)
+	return nil
+}
+
 func (st *store) readCursorFile(e Info) (f File, damaged int, err error) {
 	if !e.Regular {
 		return nil, 0, fmt.Errorf("%s is not a file", cursorName)
@@ -162,15 +172,14 @@ func (st *store) identify(e Info, names map[string]bool) (ours bool, err error) 
 		if !named || errors.Is(err, fs.ErrNotExist) {
 			return false, nil
 		}
-		return true, st.unreadable(err)
+		return true, st.leaveOut(e, err)
 	}
 	defer func() { _ = f.Close() }() // nothing was written
 	head := make([]byte, min(e.Size, readAhead))
 	n, rerr := f.ReadAt(head, 0)
 	if rerr != nil && !errors.Is(rerr, io.EOF) {
 		if named {
-			rerr = st.unreadable(rerr)
-			return true, rerr
+			return true, st.leaveOut(e, rerr)
 		}
 		return false, nil
 	}
@@ -224,7 +233,7 @@ func (st *store) headless(f File, e Info, c Class, id uint64) error {
 		st.shelve(&segment{class: c, id: id, first: r.number, last: r.number, size: e.Size, damaged: true}, nil)
 		return nil
 	case !errors.Is(err, io.EOF):
-		return st.unreadable(err)
+		return st.leaveOut(e, err)
 	case e.Size < segmentHeader+recordHeader: // torn when it was made
 		if err := st.remove(e.Name); err != nil {
 			st.tidy(err)
@@ -262,8 +271,11 @@ func (st *store) recoverClass(c Class) error {
 		finished = max(finished, keep[0].first-1)
 	}
 	st.s.mu.Lock()
-	l := &st.s.lanes[c] // it has numbers where the disk was away
-	l.next, l.read = max(l.next, next), max(l.read, finished)
+	l := &st.s.lanes[c]
+	if l.next == 0 {
+		l.read = finished
+	} // else the disk was away, and what is missing now is lost
+	l.next = max(l.next, next)
 	st.s.mu.Unlock()
 	return nil
 }
@@ -272,35 +284,41 @@ func (st *store) recoverClass(c Class) error {
 // goes on writing to it where it is whole.
 func (st *store) recoverLast(sh *shelf, g *segment) error {
 	st.mark()
+	// Records that this run could not write, nor cut, are in the queue still.
+	known := st.lane(g.class).next
 	if err := st.reopen(g); err != nil {
-		g.damaged, g.last = true, g.mostLast()
+		g.guess(known)
 		return st.unreadable(err)
 	}
 	var r record
 	sh.scan.start(g.f, g.id, segmentHeader, min(g.size, maxSegment))
+	good := sh.scan.good
 	for {
 		err := sh.scan.next(&r)
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil { // readers will try again; nothing is appended
-			g.damaged, g.last = true, g.mostLast()
+			g.guess(known)
 			st.release(sh, g)
 			return nil
 		}
-		g.last = max(g.last, r.number)
+		if known > 0 && r.number >= known {
+			break
+		}
+		g.last, good = max(g.last, r.number), sh.scan.good
 	}
-	torn := max(0, g.size-sh.scan.good)
+	torn := max(0, g.size-good)
 	g.damaged = g.damaged || sh.scan.bad > torn || g.size < segmentHeader
 	if torn > 0 {
 		st.s.o.Logger.Warn("spool: cut a torn segment", "name", segmentName(g.class, g.id), "bytes", torn)
 		st.s.mu.Lock()
 		st.s.stats.CorruptBytes += uint64(torn)
 		st.s.mu.Unlock()
-		if err := errors.Join(g.f.Truncate(sh.scan.good), g.f.Sync()); err != nil {
-			g.damaged = true // it can be read
+		if err := errors.Join(g.f.Truncate(good), g.f.Sync()); err != nil {
+			g.damaged, g.tail = true, torn // it can be read
 		}
-		g.size = sh.scan.good
+		g.size = good
 	}
 	if !g.damaged && g.size < st.s.o.SegmentBytes {
 		sh.active = g
@@ -309,8 +327,17 @@ func (st *store) recoverLast(sh *shelf, g *segment) error {
 	return nil
 }
 
-// mostLast is what the last number can be at most.
-func (g *segment) mostLast() uint64 { return g.first + uint64(g.size/recordHeader) }
+// guess sets the last number to what it can be at most. known is the next number
+// of the class, where this run has been at it before.
+func (g *segment) guess(known uint64) {
+	g.damaged = true
+	if known > 0 {
+		g.last = max(g.last, known-1)
+		return
+	}
+	g.guessed = true
+	g.last = max(g.last, g.first+uint64(g.size/recordHeader))
+}
 
 // setAside renames a file that is ours but of no use, so that it can be looked
 // at. It counts in MaxBytes and is the first to go. It reports

@@ -54,9 +54,11 @@ type segment struct {
 	id          uint64
 	first, last uint64 // numbers; last is first-1 in an empty one
 	size        int64  // of its good part
+	tail        int64  // bytes behind it that could not be cut
 	stamp       stamp  // of its first record
 	stamped     bool
 	damaged     bool      // nothing is appended to it
+	guessed     bool      // last is too high, for it could not be read
 	f           File      // nil where it is not open
 	dirty       time.Time // of the first write that was not synced; zero: none
 }
@@ -147,7 +149,7 @@ func (st *store) publish() {
 	for c := range st.lanes {
 		files += len(st.lanes[c].segs)
 		for _, g := range st.lanes[c].segs {
-			bytes += g.size
+			bytes += g.size + g.tail
 		}
 	}
 	for _, a := range st.aside {
@@ -181,7 +183,7 @@ func (st *store) nextDue() time.Duration {
 		}
 	}
 	for c := range st.lanes {
-		if f := &st.lanes[c].fault; f.err != nil {
+		if f := &st.lanes[c].fault; f.waiting() {
 			earlier(f.until)
 		}
 	}
@@ -213,7 +215,7 @@ func (st *store) used() int64 {
 			if g == st.lanes[c].active {
 				n += st.s.o.SegmentBytes
 			} else {
-				n += g.size
+				n += g.size + g.tail
 			}
 		}
 	}
@@ -268,7 +270,11 @@ func (st *store) dropOldest(c Class, why Reason) error {
 		}
 	}
 	if g.last > l.read {
-		n += g.last - max(l.read, g.first-1)
+		if g.first > l.read+1 {
+			s.stats.Lost += g.first - l.read - 1
+			l.read = g.first - 1
+		}
+		n += g.last - l.read
 		l.read = g.last
 	}
 	s.stats.Dropped[c][why] += n

@@ -20,8 +20,9 @@ func (st *store) writeAll() error {
 				continue
 			}
 			// Others may have filled the disk. Newer messages are worth more than older
-			// ones, here as with MaxBytes, but each retry gives up one segment at most.
-			if diskFull(err) && !evicted && st.evict(c, DropDisk) == nil {
+			// ones, here as with MaxBytes; but where giving up a segment does not help, no
+			// more is given up.
+			if diskFull(err) && !evicted && st.disk.err == nil && st.evict(c, DropDisk) == nil {
 				evicted = true
 				continue
 			}
@@ -129,7 +130,7 @@ func (st *store) writeTo(g *segment, batch []*entry) (n int, err error) {
 			// What is behind size may be anything. Readers here stop before it, and the
 			// next start cuts it; nothing more is written to this file.
 			sh := &st.lanes[g.class]
-			sh.active, g.damaged = nil, true
+			sh.active, g.damaged, g.tail = nil, true, int64(len(st.wbuf))
 			err = errors.Join(err, terr, st.syncSegment(g))
 			st.release(sh, g)
 		}
@@ -215,7 +216,10 @@ func (st *store) create(c Class) (*segment, error) {
 		err = st.syncDir()
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close(), st.remove(name))
+		if rerr := st.remove(name); rerr != nil { // it is empty, and counts until it is gone
+			st.aside = append(st.aside, Info{Name: name, Size: segmentHeader})
+		}
+		return nil, errors.Join(err, f.Close())
 	}
 	g.f = f
 	sh := &st.lanes[c]
