@@ -162,3 +162,63 @@ func afterCrash(t *testing.T, fs *memFS, events []*event, at int, killed bool) {
 		t.Errorf("after %d: a new message: got %v", at, rest)
 	}
 }
+
+// sealed makes the state of a folder the beginning of a new journal.
+func (m *memFS) sealed() *memFS {
+	c := newMemFS()
+	for i, name := range m.list() {
+		c.apply(memOp{kind: "create", name: name, file: i})
+		c.apply(memOp{kind: "write", name: name, file: i, data: *m.bytes(name)})
+		c.apply(memOp{kind: "sync", name: name, file: i})
+	}
+	c.apply(memOp{kind: "syncdir"})
+	return c
+}
+
+// TestCrashAfterCrash cuts the power a second time while, or after, the marks of
+// the first time are put right.
+func TestCrashAfterCrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(7, 8))
+		first := newMemFS()
+		o := testOptions(first)
+		story(t, first, o, r)
+		for range 40 {
+			fs := first.cut(r.IntN(first.count()), r).sealed()
+			begin := fs.count()
+			s := start(t, fs, testOptions(fs))
+			durable := map[uint64]int{}
+			for i := uint64(1001); i <= 1012; i++ {
+				s.append(Event, i, 1500)
+				synctest.Wait()
+				if i%3 == 0 {
+					s.flush()
+					durable[i] = fs.count()
+				}
+			}
+			if err := s.stop(); err != nil {
+				t.Fatal(err)
+			}
+			for at := begin; at <= fs.count(); at++ {
+				again := fs.cut(at, r)
+				s := start(t, again, testOptions(again))
+				got := map[key]bool{}
+				last := [Classes]uint64{}
+				for _, k := range s.drain() {
+					if got[k] || k.seq < last[k.c] {
+						t.Errorf("after %d: %v comes twice or out of order", at, k)
+					}
+					got[k], last[k.c] = true, k.seq
+				}
+				for i, n := range durable {
+					for j := uint64(1001); n <= at && j <= i; j++ {
+						if !got[key{Event, j}] {
+							t.Errorf("after %d: %d is lost, was safe at %d", at, j, n)
+						}
+					}
+				}
+				_ = s.stop()
+			}
+		}
+	})
+}

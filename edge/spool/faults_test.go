@@ -24,7 +24,7 @@ func flaky(seed uint64) func(op, name string, n int) (int, error) {
 		case r.IntN(3) > 0 || op == "list":
 			return n, nil
 		case op == "read":
-			if reads && kind == syscall.EIO {
+			if reads && errors.Is(kind, syscall.EIO) {
 				return 0, kind
 			}
 			return n, nil
@@ -49,6 +49,9 @@ func failing(err error, ops ...string) func(op, name string, n int) (int, error)
 	}
 }
 
+// readOnly is what fails on a disk that cannot be written to.
+var readOnly = []string{"write", "create", "truncate", "remove", "rename", "sync"}
+
 func TestBadDisk(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -57,8 +60,8 @@ func TestBadDisk(t *testing.T) {
 		reason string
 	}{
 		{"full", syscall.ENOSPC, []string{"write", "create"}, "disk full"},
-		{"read-only", syscall.EROFS, []string{"write", "create", "truncate", "remove", "rename", "sync"}, "read-only file system"},
-		{"broken", syscall.EIO, []string{"write", "create", "truncate", "remove", "rename", "sync", "syncdir"}, "disk error"},
+		{"read-only", syscall.EROFS, readOnly, "read-only file system"},
+		{"broken", syscall.EIO, append(slices.Clone(readOnly), "syncdir"), "disk error"},
 		{"short", io.ErrShortWrite, []string{"write"}, "disk error"},
 		{"no sync", syscall.EIO, []string{"sync", "syncdir"}, "disk error"},
 	} {

@@ -78,7 +78,11 @@ func parseSegmentHeader(b []byte) (c Class, id, first uint64, err error) {
 	if b[4] != formatVersion || Class(b[5]) >= Classes {
 		return 0, 0, 0, errVersion
 	}
-	return Class(b[5]), le.Uint64(b[8:]), le.Uint64(b[16:]), nil
+	c, id, first = Class(b[5]), le.Uint64(b[8:]), le.Uint64(b[16:])
+	if first == 0 {
+		return 0, 0, 0, errHeader
+	}
+	return c, id, first, nil
 }
 
 // record is a parsed record; its slices point into the bytes it was parsed from.

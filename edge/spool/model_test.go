@@ -101,7 +101,8 @@ func againstModel(t *testing.T, r *rand.Rand) {
 		t.Errorf("at the end: got %v, want %v", got, want)
 	}
 	pass(time.Minute)
-	if st := s.Stats(); st.Lost != 0 || st.CorruptBytes != 0 || st.Files > int(Classes) || st.Records != [Classes]uint64{} {
+	st := s.Stats()
+	if st.Lost != 0 || st.CorruptBytes != 0 || st.Files > int(Classes) || st.Records != [Classes]uint64{} {
 		t.Errorf("stats %+v", st)
 	}
 	if err := s.stop(); err != nil {

@@ -51,7 +51,8 @@ func (o Options) Check() error {
 		}
 	}
 	need(o.Dir != "", "dir: missing")
-	need(o.SegmentBytes >= 16<<10 && o.SegmentBytes <= 1<<30, "segment_bytes: %d is not in 16 KiB to 1 GiB", o.SegmentBytes)
+	need(o.SegmentBytes >= 16<<10 && o.SegmentBytes <= maxSegment,
+		"segment_bytes: %d is not in 16 KiB to 1 GiB", o.SegmentBytes)
 	need(o.MaxBytes >= 4*o.SegmentBytes, "max_bytes: %d is less than 4 segments of %d", o.MaxBytes, o.SegmentBytes)
 	need(o.MaxBytes/o.SegmentBytes <= 1<<16, "max_bytes: %d is more than 65536 segments of %d", o.MaxBytes, o.SegmentBytes)
 	need(o.MaxPayload > 0 && int64(o.MaxPayload) <= o.SegmentBytes-2<<10 && o.MaxPayload <= maxBody-2*maxName,

@@ -203,7 +203,7 @@ func (st *store) giveUp(c Class) {
 		return
 	}
 	g := sh.segs[i]
-	if !st.setAside(Info{Name: segmentName(c, g.id), Size: g.size}) {
+	if !st.setAside(Info{Name: g.name, Size: g.size}) {
 		st.untidy = nil // the next try will say it again
 		return
 	}

@@ -33,6 +33,12 @@ func (st *store) open() bool {
 		st.publish()
 		return false
 	}
+	for st.used() > st.s.o.MaxBytes { // the bound may have changed
+		if err := st.evict(Classes-1, DropFull); err != nil {
+			st.tidy(err)
+			break
+		}
+	}
 	untidy := st.untidy
 	st.disk.ok()
 	st.untidy = nil
@@ -126,10 +132,6 @@ func (st *store) readCursorFile(e Info) (f File, damaged int, err error) {
 
 // sort finds out what each file is: by its head, and only then by its name.
 func (st *store) sort(list []Info) error {
-	names := map[string]bool{}
-	for _, e := range list {
-		names[e.Name] = true
-	}
 	slices.SortFunc(list, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
 	foreign := 0
 	for _, e := range list {
@@ -144,7 +146,7 @@ func (st *store) sort(list []Info) error {
 			st.aside = append(st.aside, e)
 			continue
 		}
-		ours, err := st.identify(e, names)
+		ours, err := st.identify(e)
 		if err != nil {
 			return err
 		}
@@ -159,7 +161,7 @@ func (st *store) sort(list []Info) error {
 }
 
 // identify puts a segment on its shelf, and reports whether the file is ours.
-func (st *store) identify(e Info, names map[string]bool) (ours bool, err error) {
+func (st *store) identify(e Info) (ours bool, err error) {
 	nameClass, nameID, named := parseSegmentName(e.Name)
 	if named {
 		st.nextID = max(st.nextID, nameID+1)
@@ -194,26 +196,15 @@ func (st *store) identify(e Info, names map[string]bool) (ours bool, err error) 
 		return true, st.headless(f, e, nameClass, nameID)
 	}
 	st.nextID = max(st.nextID, id+1)
-	if right := segmentName(c, id); e.Name != right {
-		if names[right] { // a copy
-			st.setAside(e)
-			return true, nil
-		}
-		if err := st.rename(e.Name, right); err != nil {
-			st.tidy(err)
-			return true, nil
-		}
-		names[right] = true
-	}
-	st.shelve(&segment{class: c, id: id, first: first, last: first - 1, size: e.Size}, head[:n])
+	st.shelve(&segment{name: e.Name, class: c, id: id, first: first, last: first - 1, size: e.Size}, head[:n])
 	return true, nil
 }
 
 // shelve takes a segment in; head is its first bytes, for the age.
 func (st *store) shelve(g *segment, head []byte) {
-	if n, ok := int64(0), false; len(head) >= segmentHeader+recordHeader {
+	if len(head) >= segmentHeader+recordHeader {
 		h := head[segmentHeader:]
-		if n, ok = st.sums.bodyLen(h, g.id, segmentHeader); ok && n <= int64(len(h)-recordHeader) {
+		if n, ok := st.sums.bodyLen(h, g.id, segmentHeader); ok && n <= int64(len(h)-recordHeader) {
 			var r record
 			splitRecord(h, &r)
 			g.stamp, g.stamped = r.stamp, true
@@ -230,7 +221,7 @@ func (st *store) headless(f File, e Info, c Class, id uint64) error {
 	sc.start(f, id, 0, min(e.Size, maxSegment))
 	switch err := sc.next(&r); {
 	case err == nil:
-		st.shelve(&segment{class: c, id: id, first: r.number, last: r.number, size: e.Size, damaged: true}, nil)
+		st.shelve(&segment{name: e.Name, class: c, id: id, first: r.number, last: r.number, size: e.Size, damaged: true}, nil)
 		return nil
 	case !errors.Is(err, io.EOF):
 		return st.leaveOut(e, err)
@@ -247,12 +238,14 @@ func (st *store) headless(f File, e Info, c Class, id uint64) error {
 // recoverClass puts the segments of a class into order, and finds its numbers.
 func (st *store) recoverClass(c Class) error {
 	sh := &st.lanes[c]
-	slices.SortFunc(sh.segs, func(a, b *segment) int { return cmp.Compare(a.id, b.id) })
+	slices.SortFunc(sh.segs, func(a, b *segment) int {
+		return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(misnamed(a), misnamed(b)))
+	})
 	keep := sh.segs[:0]
 	for _, g := range sh.segs {
-		// Later segments have higher numbers; what has not is of another time or place.
-		if n := len(keep); n > 0 && (g.first < keep[n-1].first || g.first == 0) {
-			st.setAside(Info{Name: segmentName(c, g.id), Size: g.size})
+		// Later segments have higher numbers; what has not is a copy, or of another time.
+		if n := len(keep); n > 0 && (g.id == keep[n-1].id || g.first < keep[n-1].first) {
+			st.setAside(Info{Name: g.name, Size: g.size})
 			continue
 		}
 		if n := len(keep); n > 0 {
@@ -280,6 +273,32 @@ func (st *store) recoverClass(c Class) error {
 	return nil
 }
 
+// scanLast reads a segment up to the record known, or to its end, and returns
+// where the last good record ends.
+func (st *store) scanLast(sh *shelf, g *segment, known uint64) (good int64, err error) {
+	var r record
+	sh.scan.start(g.f, g.id, segmentHeader, min(g.size, maxSegment))
+	for good = sh.scan.good; ; good = sh.scan.good {
+		err := sh.scan.next(&r)
+		if errors.Is(err, io.EOF) || err == nil && known > 0 && r.number >= known {
+			return good, nil
+		}
+		if err != nil {
+			return good, err
+		}
+		g.last = max(g.last, r.number)
+	}
+}
+
+// misnamed is 1 for a segment that somebody has renamed or copied: its head
+// counts, not its name, but the file of the right name is the first to be used.
+func misnamed(g *segment) int {
+	if g.name == segmentName(g.class, g.id) {
+		return 0
+	}
+	return 1
+}
+
 // recoverLast reads all of the last segment of a class, cuts what is torn, and
 // goes on writing to it where it is whole.
 func (st *store) recoverLast(sh *shelf, g *segment) error {
@@ -290,28 +309,17 @@ func (st *store) recoverLast(sh *shelf, g *segment) error {
 		g.guess(known)
 		return st.unreadable(err)
 	}
-	var r record
-	sh.scan.start(g.f, g.id, segmentHeader, min(g.size, maxSegment))
-	good := sh.scan.good
-	for {
-		err := sh.scan.next(&r)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil { // readers will try again; nothing is appended
-			g.guess(known)
-			st.release(sh, g)
-			return nil
-		}
-		if known > 0 && r.number >= known {
-			break
-		}
-		g.last, good = max(g.last, r.number), sh.scan.good
+	good, err := st.scanLast(sh, g, known)
+	if err != nil { // readers will try again; nothing is appended; the others can be used
+		st.s.o.Logger.Warn("spool: disk", "error", err)
+		g.guess(known)
+		st.release(sh, g)
+		return nil
 	}
 	torn := max(0, g.size-good)
 	g.damaged = g.damaged || sh.scan.bad > torn || g.size < segmentHeader
 	if torn > 0 {
-		st.s.o.Logger.Warn("spool: cut a torn segment", "name", segmentName(g.class, g.id), "bytes", torn)
+		st.s.o.Logger.Warn("spool: cut a torn segment", "name", g.name, "bytes", torn)
 		st.s.mu.Lock()
 		st.s.stats.CorruptBytes += uint64(torn)
 		st.s.mu.Unlock()

@@ -25,7 +25,8 @@ func TestOrderAndClasses(t *testing.T) {
 		if got := s.drain(); !slices.Equal(got, want) {
 			t.Errorf("got %v", got)
 		}
-		if st := s.Stats(); st.Records != [Classes]uint64{} || st.Appended != st.Confirmed || st.Lost != 0 || st.Degraded != "" {
+		st := s.Stats()
+		if st.Records != [Classes]uint64{} || st.Appended != st.Confirmed || st.Lost != 0 || st.Degraded != "" {
 			t.Errorf("stats %+v", st)
 		}
 	})
@@ -182,7 +183,11 @@ func TestAge(t *testing.T) {
 		want  time.Duration
 	}{
 		{"same boot", at, Time{Mono: 3 * time.Hour}, 1, 2 * time.Hour},
-		{"same boot, the clock came later", noClock, Time{Mono: 3 * time.Hour, Wall: 50 * year, Synced: true}, 1, 2 * time.Hour},
+		{
+			"same boot, the clock came later", noClock,
+			Time{Mono: 3 * time.Hour, Wall: 50 * year, Synced: true},
+			1, 2 * time.Hour,
+		},
 		{"next boot", at, Time{Mono: time.Minute, Wall: 50*year + 3*time.Hour, Synced: true}, 2, 2 * time.Hour},
 		{"next boot, no clock yet", at, Time{Mono: time.Minute, Wall: 0}, 2, time.Minute},
 		{"there was no clock", noClock, Time{Mono: time.Minute, Wall: 50 * year, Synced: true}, 2, time.Minute},

@@ -50,6 +50,7 @@ type shelf struct {
 
 // segment is a file of records.
 type segment struct {
+	name        string // of the file
 	class       Class
 	id          uint64
 	first, last uint64 // numbers; last is first-1 in an empty one
@@ -83,11 +84,14 @@ func (st *store) work() time.Duration {
 	if !st.disk.waiting() {
 		st.attempt(st.writeAll())
 	}
+	if !st.disk.waiting() {
+		// Before more is read: what is confirmed and not committed stays bounded.
+		st.attempt(st.settle())
+	}
 	for c := range Classes {
 		st.refill(Classes - 1 - c)
 	}
 	if !st.disk.waiting() {
-		st.attempt(st.settle())
 		st.attempt(st.syncDue())
 		st.attempt(st.expire())
 	}
@@ -204,23 +208,26 @@ func (st *store) nextDue() time.Duration {
 	return max(time.Millisecond, time.Until(due))
 }
 
-// used is the bytes that the files have or may grow to.
+// used is the bytes that the files have or may grow to, in whole pages, so that
+// many small files are bounded as well.
 func (st *store) used() int64 {
-	n := int64(page + cursorSize)
+	n := int64(2 * page)
 	for _, a := range st.aside {
-		n += a.Size
+		n += pages(a.Size)
 	}
 	for c := range st.lanes {
 		for _, g := range st.lanes[c].segs {
 			if g == st.lanes[c].active {
 				n += st.s.o.SegmentBytes
 			} else {
-				n += g.size + g.tail
+				n += pages(g.size + g.tail)
 			}
 		}
 	}
 	return n
 }
+
+func pages(n int64) int64 { return (n + page - 1) / page * page }
 
 // makeRoom drops until a new segment of class c fits.
 func (st *store) makeRoom(c Class) error {
@@ -254,7 +261,7 @@ func (st *store) evict(c Class, why Reason) error {
 func (st *store) dropOldest(c Class, why Reason) error {
 	sh := &st.lanes[c]
 	g := sh.segs[0]
-	if err := st.remove(segmentName(c, g.id)); err != nil {
+	if err := st.remove(g.name); err != nil {
 		return err
 	}
 	st.forget(sh)

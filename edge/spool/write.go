@@ -188,7 +188,7 @@ func (st *store) reopen(g *segment) error {
 		return nil
 	}
 	st.mark()
-	f, err := st.fs.Open(segmentName(g.class, g.id), false)
+	f, err := st.fs.Open(g.name, false)
 	if err == nil {
 		g.f = f
 	}
@@ -201,8 +201,10 @@ func (st *store) create(c Class) (*segment, error) {
 	st.s.mu.Lock()
 	next := st.s.lanes[c].next
 	st.s.mu.Unlock()
-	g := &segment{class: c, id: st.nextID, first: next, last: next - 1, size: segmentHeader, dirty: time.Now()}
-	name := segmentName(c, g.id)
+	name := segmentName(c, st.nextID)
+	g := &segment{
+		name: name, class: c, id: st.nextID, first: next, last: next - 1, size: segmentHeader, dirty: time.Now(),
+	}
 	st.nextID++
 	st.mark()
 	f, err := st.fs.Open(name, true)
@@ -311,7 +313,7 @@ func (st *store) settle() error {
 			if g == sh.active || g.last > st.committed.done[c] {
 				break
 			}
-			if err := st.remove(segmentName(c, g.id)); err != nil {
+			if err := st.remove(g.name); err != nil {
 				return err
 			}
 			st.forget(sh)
