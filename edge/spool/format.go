@@ -150,16 +150,20 @@ func parseRecord(b []byte, r *record) bool {
 	return true
 }
 
+// stampOf returns the stamp in a record's header.
+func stampOf(h []byte) stamp {
+	return stamp{
+		mono: time.Duration(le.Uint64(h[32:])), offset: time.Duration(le.Uint64(h[40:])),
+		boot: le.Uint64(h[48:]), synced: h[14]&flagSynced != 0,
+	}
+}
+
 // splitRecord is parseRecord for a record that is known to be whole.
 func splitRecord(b []byte, r *record) {
 	h, body := b[:recordHeader], b[recordHeader:]
 	run, camera := int(h[12]), int(h[13])
 	*r = record{
-		number: le.Uint64(h[16:]), seq: le.Uint64(h[24:]),
-		stamp: stamp{
-			mono: time.Duration(le.Uint64(h[32:])), offset: time.Duration(le.Uint64(h[40:])),
-			boot: le.Uint64(h[48:]), synced: h[14]&flagSynced != 0,
-		},
+		number: le.Uint64(h[16:]), seq: le.Uint64(h[24:]), stamp: stampOf(h),
 		run: body[:run], camera: body[run : run+camera], payload: body[run+camera:],
 	}
 }

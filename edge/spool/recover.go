@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 )
 
 const (
@@ -39,10 +40,10 @@ func (st *store) open() bool {
 			break
 		}
 	}
-	untidy := st.untidy
-	st.disk.ok()
+	// Where it had failed before, a write is to show that all is well.
+	st.disk.until, st.disk.times = time.Time{}, 0
+	st.attempt(st.untidy)
 	st.untidy = nil
-	st.attempt(untidy)
 	return true
 }
 
@@ -177,7 +178,7 @@ func (st *store) identify(e Info) (ours bool, err error) {
 		return true, st.leaveOut(e, err)
 	}
 	defer func() { _ = f.Close() }() // nothing was written
-	head := make([]byte, min(e.Size, readAhead))
+	head := make([]byte, min(e.Size, segmentHeader+recordHeader))
 	n, rerr := f.ReadAt(head, 0)
 	if rerr != nil && !errors.Is(rerr, io.EOF) {
 		if named {
@@ -204,10 +205,8 @@ func (st *store) identify(e Info) (ours bool, err error) {
 func (st *store) shelve(g *segment, head []byte) {
 	if len(head) >= segmentHeader+recordHeader {
 		h := head[segmentHeader:]
-		if n, ok := st.sums.bodyLen(h, g.id, segmentHeader); ok && n <= int64(len(h)-recordHeader) {
-			var r record
-			splitRecord(h, &r)
-			g.stamp, g.stamped = r.stamp, true
+		if _, ok := st.sums.bodyLen(h, g.id, segmentHeader); ok {
+			g.stamp, g.stamped = stampOf(h), true
 		}
 	}
 	sh := &st.lanes[g.class]

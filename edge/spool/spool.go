@@ -155,9 +155,7 @@ func (s *Spool) Next(d *Delivery) bool {
 }
 
 func (s *Spool) ageOf(e *entry, now Time) time.Duration {
-	var r record
-	splitRecord(e.buf, &r)
-	return r.stamp.age(now, s.o.Boot)
+	return stampOf(e.buf).age(now, s.o.Boot)
 }
 
 func (s *Spool) fill(d *Delivery, c Class, e *entry) {

@@ -85,18 +85,15 @@ func (s *Spool) Stats() Stats {
 // oldest returns the stamp of the oldest message of a class.
 func (s *Spool) oldest(c Class) (stamp, bool) {
 	l := &s.lanes[c]
-	var r record
 	switch {
 	case l.out.len() > 0:
-		splitRecord(l.out.at(0).buf, &r)
+		return stampOf(l.out.at(0).buf), true
 	case l.pending() > 0:
 		return l.oldest, true
 	case s.queue.lists[c].len() > 0:
-		splitRecord(s.queue.lists[c].at(0).buf, &r)
-	default:
-		return stamp{}, false
+		return stampOf(s.queue.lists[c].at(0).buf), true
 	}
-	return r.stamp, true
+	return stamp{}, false
 }
 
 // Degraded says why the spool does not keep what it should; "" where it does.

@@ -74,8 +74,9 @@ func (st *store) work() time.Duration {
 	st.s.mu.Lock()
 	st.flushes, st.s.flushes = append(st.flushes, st.s.flushes...), st.s.flushes[:0]
 	st.s.mu.Unlock()
-	if st.disk.times >= triesReopen && !st.disk.waiting() {
-		st.close() // it may be another disk, or the same in another place
+	if st.fs != nil && st.disk.times >= triesReopen && !st.disk.waiting() && !diskFull(st.disk.err) {
+		_ = st.syncAll() // what still can be
+		st.close()       // it may be another disk now, or one that may be written to again
 	}
 	if st.fs == nil && (st.disk.waiting() || !st.open()) {
 		st.answer(st.disk.err)

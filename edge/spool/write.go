@@ -136,10 +136,8 @@ func (st *store) writeTo(g *segment, batch []*entry) (n int, err error) {
 		}
 		return 0, err
 	}
-	var r record
-	splitRecord(st.wbuf[:len(batch[0].buf)], &r)
 	if !g.stamped {
-		g.stamp, g.stamped = r.stamp, true
+		g.stamp, g.stamped = stampOf(st.wbuf), true
 	}
 	if g.dirty.IsZero() {
 		g.dirty = time.Now()
