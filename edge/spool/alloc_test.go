@@ -87,6 +87,24 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
+// BenchmarkAppendCall is what the caller pays, at worst: the queue is full, and
+// the oldest message goes.
+func BenchmarkAppendCall(b *testing.B) {
+	s, err := New(Options{Dir: b.TempDir(), Boot: 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	m := msgNow(Live, 1, 5000)
+	for range 2000 {
+		s.Append(m)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		s.Append(m)
+	}
+}
+
 func BenchmarkDrain(b *testing.B) {
 	o := Options{Dir: filepath.Join(b.TempDir(), "s"), Boot: 1, MaxBytes: 4 << 30}
 	fill(b, o, b.N)

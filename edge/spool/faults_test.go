@@ -277,3 +277,56 @@ func TestBadSector(t *testing.T) {
 		}
 	})
 }
+
+// TestUnreadableFiles starts with files that the disk does not read.
+func TestUnreadableFiles(t *testing.T) {
+	for _, c := range []struct {
+		name, file, op string
+		want           []key
+	}{
+		{"an old segment", segmentName(Live, 2), "read", append(keys(Live, 1, 15), keys(Live, 31, 50)...)},
+		{"one that cannot be opened", segmentName(Live, 2), "open", append(keys(Live, 1, 15), keys(Live, 31, 50)...)},
+		{"the last one", segmentName(Live, 4), "read", keys(Live, 1, 45)},
+		{"the cursors", cursorName, "read", keys(Live, 1, 50)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, o := filled(t, 50)
+				s := start(t, m, o) // cursors come about
+				var d Delivery
+				if !s.Next(&d) {
+					t.Fatal("nothing")
+				}
+				s.Rewind()
+				s.append(Event, 1, 10)
+				synctest.Wait()
+				if !s.Next(&d) || d.Class != Event {
+					t.Fatal("no event")
+				}
+				s.Confirm(d.Receipt)
+				_ = s.stop()
+				m.setFault(func(op, name string, n int) (int, error) {
+					if op == c.op && name == c.file {
+						return 0, syscall.EIO
+					}
+					return n, nil
+				})
+				s = start(t, m, o)
+				defer s.stop()
+				if s.Degraded() == "" {
+					t.Error("not degraded")
+				}
+				s.append(Reduced, 1, 10)
+				pass(time.Minute)
+				if got, want := s.drain(), append(keys(Reduced, 1, 1), c.want...); !slices.Equal(got, want) &&
+					!slices.Equal(got, append(keys(Event, 1, 1), want...)) { // without cursors
+					t.Errorf("got %v", got)
+				}
+				pass(time.Minute)
+				if st := s.Stats(); st.Degraded != "" || st.Records != [Classes]uint64{} {
+					t.Errorf("stats %+v", st)
+				}
+			})
+		})
+	}
+}

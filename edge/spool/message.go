@@ -44,9 +44,10 @@ type Delivery struct {
 	Age     time.Duration // since capture, or the least that it can be where no clock tells
 }
 
-// Receipt names a delivered message.
+// Receipt names a delivery. It is of no use after a Rewind.
 type Receipt struct {
 	class  Class
+	turn   uint64 // rewinds before it
 	number uint64
 }
 

@@ -30,6 +30,7 @@ type Spool struct {
 	reason    string    // why the disk is not well
 	slowUntil time.Time // the disk was slow
 	hungry    bool      // the drainer found nothing
+	turn      uint64    // calls of Rewind
 	confirmed int       // since the last commit
 	since     time.Time // of the oldest of them
 	flushes   []chan error
@@ -165,7 +166,7 @@ func (s *Spool) fill(d *Delivery, c Class, e *entry) {
 		Class: c, Run: s.name(r.run), Camera: s.name(r.camera), Seq: r.seq,
 		Mono: r.stamp.mono, WallOffset: r.stamp.offset, Synced: r.stamp.synced, Payload: r.payload,
 	}
-	d.Receipt = Receipt{c, e.number}
+	d.Receipt = Receipt{class: c, turn: s.turn, number: e.number}
 }
 
 // name returns an id as a string.
@@ -182,6 +183,8 @@ func (s *Spool) name(b []byte) string {
 }
 
 // Confirm says that a message has arrived. Confirmations may come in any order.
+// One from before a Rewind does nothing: the message may be on its way again, and
+// its payload in use.
 func (s *Spool) Confirm(r Receipt) {
 	if r.class >= Classes {
 		return
@@ -189,6 +192,9 @@ func (s *Spool) Confirm(r Receipt) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := &s.lanes[r.class]
+	if r.turn != s.turn {
+		return
+	}
 	for i := range l.out.len() {
 		e := l.out.at(i)
 		if e.number != r.number {
@@ -228,6 +234,7 @@ func (s *Spool) Rewind() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.hungry = false
+	s.turn++
 	for c := range Classes {
 		l := &s.lanes[c]
 		for i := range l.out.len() {

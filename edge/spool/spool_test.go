@@ -89,6 +89,7 @@ func TestRewind(t *testing.T) {
 		s.Confirm(receipts[0])
 		s.Confirm(receipts[3])
 		s.Rewind()
+		s.Confirm(receipts[1]) // too late
 		want := append(keys(Live, 2, 3), keys(Live, 5, 20)...)
 		if got := s.drain(); !slices.Equal(got, want) {
 			t.Errorf("got %v", got)

@@ -7,14 +7,16 @@ import (
 	"time"
 )
 
-// writeAll writes what is queued, higher classes first.
+// writeAll writes what is queued now, higher classes first. What comes meanwhile
+// is for the next round: the rest of the work must get its turn.
 func (st *store) writeAll() error {
 	evicted, wrote := false, false
 	for i := range Classes {
 		c := Classes - 1 - i
-		for st.takeBatch(c) {
+		for left := st.queued(c); left > 0 && st.takeBatch(c); {
 			n, err := st.store(c)
 			st.endBatch(c, n)
+			left -= n
 			if err == nil {
 				wrote = true
 				continue
@@ -51,6 +53,12 @@ func (st *store) probe() error {
 	}
 	err = st.writeAt(f, st.wbuf[:probeSize], 0)
 	return errors.Join(err, f.Sync(), f.Close(), st.remove(probeName))
+}
+
+func (st *store) queued(c Class) int {
+	st.s.mu.Lock()
+	defer st.s.mu.Unlock()
+	return st.s.queue.lists[c].len()
 }
 
 // takeBatch moves records of a class from the queue to batch, and reports
