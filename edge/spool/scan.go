@@ -140,6 +140,9 @@ func (s *scanner) window(off, n int64) ([]byte, error) {
 	}
 	s.buf, s.at = s.buf[:size], off
 	got, err := s.r.ReadAt(s.buf, off)
+	if err != nil && !errors.Is(err, io.EOF) && int64(got) < n && n < size {
+		got, err = s.r.ReadAt(s.buf[:n], off) // the bad place may be behind what is needed
+	}
 	if int64(got) >= n {
 		s.buf = s.buf[:got] // the rest fails when it is needed
 		return s.buf[:n], nil
