@@ -99,6 +99,9 @@ func (st *store) nextRecord(c Class, r *record) error {
 				st.pass(c, g.last)
 			}
 			st.lose(c, g.last)
+			if g == sh.active { // nothing is behind it, though numbers may be, of files that are gone
+				st.lose(c, l.next-1)
+			}
 		case err != nil:
 			return err
 		case r.number > l.read && r.number <= g.last:
