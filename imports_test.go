@@ -89,7 +89,7 @@ var rules = []rule{
 		deny: "it turns one network into another, without an engine or a bundle",
 	},
 	{
-		pkg:  "calibrate/quantize",
+		pkg: "calibrate/quantize",
 		may: []string{
 			"calibrate/drive", "calibrate/observe", "calibrate/qdq", "edge/frame", "model", "model/onnx",
 		},

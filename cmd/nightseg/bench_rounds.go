@@ -54,7 +54,7 @@ type benchRound struct {
 	// The decision alone, on one core: mean and 99th percentile on the pictures' logits, most on random ones.
 	decideMean, decideP99, decideNoise float64
 
-	others            float64 // cores that other programs kept busy
+	others float64 // cores that other programs kept busy
 }
 
 // cost is the time of a frame in ms: on the wall clock, and of all processors

@@ -117,7 +117,7 @@ func TestLimits(t *testing.T) {
 	r := &benchResult{
 		Outside: spread{Median: 1.9}, Share: spread{Median: 0.25}, WallFactor: spread{Median: 1.05},
 		DecideP99: spread{Median: 0.6},
-		Starts: &startTimes{Cold: []float64{3100}, Warm: []float64{900}},
+		Starts:    &startTimes{Cold: []float64{3100}, Warm: []float64{900}},
 	}
 	var got []bool
 	for _, l := range r.limits() {
