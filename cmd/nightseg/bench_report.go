@@ -58,7 +58,7 @@ type benchResult struct {
 	WallFactor spread            `json:"wall_factor"`
 	Decide     spread            `json:"decide_wall"` // the decision alone, mean over the frames
 	DecideP99  spread            `json:"decide_p99"`
-	DecideMost spread            `json:"decide_noise"`          // the slowest on random logits, where each cell has borders
+	DecideMost spread            `json:"decide_noise"`          // the slowest on random logits: borders in each cell
 	Allocs     float64           `json:"allocations_per_frame"` // with broker and networks, in the whole process
 	AllocsLoop float64           `json:"allocations_per_frame_without_broker"`
 	Starts     *startTimes       `json:"starts,omitempty"`

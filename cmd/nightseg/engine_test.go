@@ -88,7 +88,7 @@ func TestShape(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	if c, _, err := image.DecodeConfig(f); err != nil || c.Width != 96 || c.Height != 64 {
 		t.Errorf("a mask of %dx%d, %v", c.Width, c.Height, err)
 	}
