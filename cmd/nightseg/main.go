@@ -66,7 +66,7 @@ func execute(ctx context.Context, args []string, out, errOut io.Writer) int {
 	if err == nil {
 		return exitDone
 	}
-	_, _ = fmt.Fprintln(errOut, "nightseg:", err) // nothing can be done when even this fails
+	a.fault(err)
 	var e *exitError
 	switch {
 	case errors.As(err, &e):
