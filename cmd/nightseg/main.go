@@ -122,8 +122,15 @@ func checkArgs(c *cobra.Command) {
 	}
 }
 
-// version is the version of the module and the commit that it was built from.
+// packaged is the version of the package that the program is in, set by its maker.
+var packaged string
+
+// version is the version of the package, or that of the module and the commit that
+// it was built from.
 func version() string {
+	if packaged != "" {
+		return packaged
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

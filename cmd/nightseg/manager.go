@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,7 +33,7 @@ func (s *service) findManager() {
 func (s *service) keepAlive(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	p := newPulse(s.health, s.lanes)
+	p := newPulse(s.health, s.link, s.lanes)
 	wg.Go(func() { s.manager.Run(ctx, s.alive, p.text) })
 	return func() {
 		cancel()
@@ -43,13 +44,14 @@ func (s *service) keepAlive(ctx context.Context) (stop func()) {
 // pulse says in a line how a service is.
 type pulse struct {
 	health *edge.Health
+	link   *link
 	lanes  []*lane
 	masks  uint64 // at the last line
 	at     time.Duration
 }
 
-func newPulse(h *edge.Health, lanes []*lane) *pulse {
-	p := &pulse{health: h, lanes: lanes, at: frame.Mono()}
+func newPulse(h *edge.Health, l *link, lanes []*lane) *pulse {
+	p := &pulse{health: h, link: l, lanes: lanes, at: frame.Mono()}
 	p.masks = p.count()
 	return p
 }
@@ -73,7 +75,11 @@ func (p *pulse) text() string {
 	if len(p.lanes) > 1 {
 		text += fmt.Sprintf(" of %d cameras", len(p.lanes))
 	}
-	if degraded, reason := p.health.State(); degraded {
+	_, reason := p.health.State()
+	if away := p.link.away(); away != "" { // which no status message can tell
+		reason = strings.TrimSuffix(away+"; "+reason, "; ")
+	}
+	if reason != "" {
 		return "degraded: " + reason + " (" + text + ")"
 	}
 	return "running: " + text

@@ -18,7 +18,7 @@ import (
 
 func TestPulse(t *testing.T) {
 	h := edge.NewHealth(nil)
-	p := newPulse(h, nil)
+	p := newPulse(h, new(link), nil)
 	if got := p.text(); got != "running: 0.0 masks/s" {
 		t.Errorf("%q", got)
 	}
@@ -65,13 +65,15 @@ func startManager(t *testing.T, watchdog time.Duration) *manager {
 // until returns what is told up to the first line that holds text.
 func (m *manager) until(t *testing.T, text string) (before []string) {
 	t.Helper()
-	for {
+	for len(before) < 3000 { // it goes on and on
 		line := receive(t, m.lines, text)
 		if strings.Contains(line, text) {
 			return before
 		}
 		before = append(before, line)
 	}
+	t.Fatalf("%q is not in %q ...", text, before[:20])
+	panic("unreachable")
 }
 
 func TestRunTellsTheServiceManager(t *testing.T) {
@@ -87,7 +89,8 @@ func TestRunTellsTheServiceManager(t *testing.T) {
 		!strings.Contains(text, "EXTEND_TIMEOUT_USEC=") || strings.Contains(text, "WATCHDOG") {
 		t.Errorf("before it is ready: %s", text)
 	}
-	m.until(t, "STATUS=degraded: camera gone")
+	m.until(t, "camera gone")
+	m.until(t, "STATUS=degraded: broker: ")
 	for range 20 { // neither broker nor one of the cameras: for twice as long as the watchdog waits
 		m.until(t, "WATCHDOG=1")
 	}
