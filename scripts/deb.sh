@@ -108,7 +108,7 @@ stage_nightseg() {
 	doc nightseg
 	overrides nightseg "embedded-library" "library-not-linked-against-libc" "custom-library-search-path" \
 		"hardening-no-fortify-functions" "shared-library-lacks-prerequisites" "no-manual-page" \
-		"maintainer-script-calls-systemctl"
+		"maintainer-script-calls-systemctl" "unstripped-binary-or-object"
 }
 
 stage_capture() {

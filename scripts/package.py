@@ -8,8 +8,11 @@ systemd does beside user, groups, capabilities, system calls, /proc and director
 
 from __future__ import annotations
 
+import ctypes
+import grp
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -78,9 +81,8 @@ def check_units() -> str:
             unit = Path(folder) / name.replace("@.", "@x.")
             said = output("systemd-analyze", "verify", "--man=no", unit)
             check(not said.strip(), f"systemd-analyze verify {name} {platform}: {said}")
-            text = output(
-                "systemd-analyze", "security", "--no-pager", "--offline=true", f"--threshold={most}", Path(folder) / name
-            )
+            rate = ("systemd-analyze", "security", "--no-pager", "--offline=true", f"--threshold={most}")
+            text = output(*rate, Path(folder) / name)
             found = re.search(r"Overall exposure level for \S+: ([\d.]+)", text)
             check(found is not None, f"no exposure level in {text[-200:]}")
             rated.append(f"{name}{' on ' + platform if platform else ''} {found[1]}")  # type: ignore[index]
@@ -88,7 +90,7 @@ def check_units() -> str:
 
 
 def check_backoff() -> str:
-    """The keys of newer systemds are all that the drop-in may be warned of."""
+    """Allow nothing in the drop-in but keys of newer systemds."""
     with tempfile.TemporaryDirectory() as folder:
         units(Path(folder), "")
         drop_in = Path(folder) / "nightseg.service.d"
@@ -189,7 +191,7 @@ def check_installed() -> str:
     try:
         done = subprocess.run(inside, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     finally:
-        os.rmdir(base)
+        Path(base).rmdir()
     lines = done.stdout.strip().splitlines() or [""]
     if done.returncode == 77:
         return skip("install", lines[-1])
@@ -213,9 +215,9 @@ def inside(base: Path) -> int:
         output("mount", "-t", "sysfs", "-o", "ro", "sysfs", tree / "sys")
         output("mount", "--bind", OUT, tree / "mnt")
     except FailedError as e:
-        print(" ".join(str(e).split()))
+        say(" ".join(str(e).split()))
         return 77
-    print(life(tree, upper))
+    say(life(tree, upper))
     return 0
 
 
@@ -273,7 +275,11 @@ def leftovers(tree: Path, upper: Path) -> list[str]:
         if not p.is_dir()
         and not known.match(str(p.relative_to(upper)))
         and (tree / p.relative_to(upper)).is_symlink() | (tree / p.relative_to(upper)).exists()
-    ] + [str(p.relative_to(tree)) for top in ("etc", "usr/lib", "usr/share", "var") for p in tree.glob(f"{top}/*/nightseg*")]
+    ] + [
+        str(p.relative_to(tree))
+        for top in ("etc", "usr/lib", "usr/share", "var")
+        for p in tree.glob(top + "/*/nightseg*")
+    ]
 
 
 def allowed_calls() -> list[str]:
@@ -297,10 +303,6 @@ def allowed_calls() -> list[str]:
 
 def confine(tree: Path, calls: list[str]) -> None:
     """Become what the unit makes of the service: user, groups, no capabilities, few system calls."""
-    import ctypes  # in the child alone  # noqa: PLC0415
-    import grp  # noqa: PLC0415
-    import pwd  # noqa: PLC0415
-
     libc, seccomp = ctypes.CDLL(None, use_errno=True), ctypes.CDLL("libseccomp.so.2")
     seccomp.seccomp_init.restype = ctypes.c_void_p
     os.chroot(tree)
@@ -332,7 +334,7 @@ def as_service(tree: Path) -> int:
     calls = allowed_calls()
     notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     notify.bind(str(tree / "run/notify"))
-    os.chmod(tree / "run/notify", 0o777)
+    (tree / "run/notify").chmod(0o777)
     notify.settimeout(PATIENCE)
     env = {
         "PATH": os.environ["PATH"], "NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "4500000",
@@ -366,9 +368,15 @@ def as_service(tree: Path) -> int:
     return heard.count("WATCHDOG=1")
 
 
+def say(line: str) -> None:
+    """Write a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def skip(step: str, why: str) -> str:
     """Say that a step is left out; scripts/test.sh looks for such lines."""
-    print(f"skip {step}: {why}")
+    say(f"skip {step}: {why}")
     return "skipped"
 
 
@@ -381,11 +389,11 @@ def main() -> int:
     for step in steps:
         name = step.__name__.removeprefix("check_")
         try:
-            print(f"ok    {name:10} {step()}", flush=True)
+            say(f"ok    {name:10} {step()}")
         except (FailedError, OSError) as e:
             failed += 1
-            print(f"FAIL  {name:10} {e}", flush=True)
-    print(f"{len(steps) - failed} passed, {failed} failed")
+            say(f"FAIL  {name:10} {e}")
+    say(f"{len(steps) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 
