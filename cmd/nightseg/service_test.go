@@ -65,15 +65,16 @@ func startManager(t *testing.T, watchdog time.Duration) *manager {
 // until returns what is told up to the first line that holds text.
 func (m *manager) until(t *testing.T, text string) (before []string) {
 	t.Helper()
-	for len(before) < 3000 { // it goes on and on
+	for {
+		if len(before) == 3000 { // it goes on and on
+			t.Fatalf("%q is not in %q ...", text, before[:20])
+		}
 		line := receive(t, m.lines, text)
 		if strings.Contains(line, text) {
 			return before
 		}
 		before = append(before, line)
 	}
-	t.Fatalf("%q is not in %q ...", text, before[:20])
-	panic("unreachable")
 }
 
 func TestRunTellsTheServiceManager(t *testing.T) {

@@ -109,7 +109,7 @@ func (o *output) replace(groups []string, a slog.Attr) slog.Attr {
 	if o.prefixed && len(groups) == 0 && a.Key == slog.TimeKey {
 		return slog.Attr{}
 	}
-	text := ""
+	var text string
 	switch v := a.Value.Any().(type) {
 	case string:
 		text = v
