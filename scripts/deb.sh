@@ -56,16 +56,10 @@ build() {
 		fi
 		return
 	fi
-	local cc=$machine-linux-gnu-gcc
-	if ! command -v "$cc" >/dev/null; then
-		echo "deb: packages for $ARCH need the C compiler $cc here (apt-get install gcc-$machine-linux-gnu)," \
-			"or a machine of that kind" >&2
-		exit 3
-	fi
 	# The other machine's libjpeg-turbo and OpenCV are not at hand.
 	echo "deb: $ARCH on $host: with the slower JPEG decoder of Go's library, and without nightseg-capture," \
 		"whose OpenCV must be of the machine it runs on" >&2
-	CGO_ENABLED=1 GOOS=linux GOARCH=$ARCH CC=$cc go build -trimpath -buildvcs=false -buildmode=pie -ldflags "$ldflags" \
+	CGO_ENABLED=1 GOOS=linux GOARCH=$ARCH CC=$cross go build -trimpath -buildvcs=false -buildmode=pie -ldflags "$ldflags" \
 		-tags purejpeg -o "$work/bin/nightseg" ./cmd/nightseg
 }
 
@@ -187,6 +181,12 @@ pack() {
 	echo "deb: out/${name}_${VERSION}_$arch.deb ($(du -h "$root/out/${name}_${VERSION}_$arch.deb" | cut -f1))"
 }
 
+cross=$machine-linux-gnu-gcc
+if [[ $ARCH != "$host" ]] && ! command -v "$cross" >/dev/null; then
+	echo "deb: packages for $ARCH need the C compiler $cross here (apt-get install gcc-$machine-linux-gnu)," \
+		"or a machine of that kind" >&2
+	exit 3
+fi
 scripts/system.sh deb
 ORT_MACHINE=$machine scripts/setup-ort.sh
 build
