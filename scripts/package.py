@@ -337,7 +337,7 @@ def as_service(tree: Path) -> int:
     (tree / "run/notify").chmod(0o777)
     notify.settimeout(PATIENCE)
     env = {
-        "PATH": os.environ["PATH"], "NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "4500000",
+        "PATH": os.environ["PATH"], "NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "18000000",
         "STATE_DIRECTORY": "/var/lib/nightseg", "CACHE_DIRECTORY": "/var/cache/nightseg", "TMPDIR": "/run/nightseg",
         "GOTRACEBACK": "all",
     }  # fmt: skip
@@ -347,7 +347,7 @@ def as_service(tree: Path) -> int:
     )  # fmt: skip
     heard: list[str] = []
     try:
-        while sum(line == "WATCHDOG=1" for line in heard) < 10:
+        while sum(line == "WATCHDOG=1" for line in heard) < 6:
             heard += notify.recv(4096).decode().splitlines()
         service.send_signal(signal.SIGTERM)
         said, _ = service.communicate(timeout=PATIENCE)
