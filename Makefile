@@ -28,7 +28,10 @@ VERSUS ?=
 ORT ?=
 # make build TAGS=tensorflow
 TAGS ?=
-export TAGS FUZZTIME PARTS
+# make deb ARCH=arm64 VERSION=1.2.3
+ARCH ?=
+VERSION ?=
+export TAGS FUZZTIME PARTS ARCH VERSION
 
 .PHONY: help
 help: ## this list
@@ -44,6 +47,10 @@ demo: setup-ort ## a synthetic night drive through the whole loop, in under a mi
 .PHONY: build
 build: setup-ort ## bin/nightseg, and bin/nightseg-capture where OpenCV is there
 	@scripts/build.sh
+
+.PHONY: deb
+deb: ## Debian packages in out/; ARCH=arm64 for another machine
+	@scripts/deb.sh
 
 .PHONY: test
 test: ## all tests and checks; PARTS="go lint" runs some of them

@@ -3,6 +3,7 @@ module nightseg
 go 1.26
 
 require (
+	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/eclipse/paho.mqtt.golang v1.5.1
 	github.com/goccy/go-yaml v1.18.0
 	github.com/klauspost/compress v1.20.3

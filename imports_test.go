@@ -49,6 +49,8 @@ var rules = []rule{
 		pkg:  "edge/settings",
 		deny: "settings are read and checked before, and without, the loop; others turn them into options",
 	},
+	{pkg: "edge/alive", deny: "whether threads get on must not depend on what they do"},
+	{pkg: "edge/journal", deny: "all parts write to the log; it must not need any of them"},
 	{
 		pkg:  "edge",
 		may:  []string{"edge/..."},

@@ -23,6 +23,7 @@ import (
 	"sync"
 	"time"
 
+	"nightseg/edge/alive"
 	"nightseg/edge/frame"
 )
 
@@ -35,6 +36,8 @@ type Loop struct {
 	done    chan struct{}
 
 	partSource, partNetworks string // names in the health
+
+	marks struct{ capture, plan, send *alive.Thread }
 
 	frames  chan *frame.Frame // free
 	packets chan *packet      // free
@@ -80,6 +83,9 @@ func New(s Stages, o Options) (*Loop, error) {
 	if o.Health == nil {
 		o.Health = NewHealth(nil)
 	}
+	if o.Policy == Lossless {
+		o.Alive = nil
+	}
 	l := &Loop{
 		stages:  s,
 		opts:    o,
@@ -98,6 +104,9 @@ func New(s Stages, o Options) (*Loop, error) {
 		work:    make(chan *packet, o.Parallel),
 		planned: make(chan *packet, o.Parallel+waitingPackets),
 	}
+	l.marks.capture = o.Alive.Thread(partName(o.Camera, "capture"))
+	l.marks.plan = o.Alive.Thread(partName(o.Camera, "relight"))
+	l.marks.send = o.Alive.Thread(partName(o.Camera, "send"))
 	for range cap(l.frames) {
 		l.frames <- new(frame.Frame)
 	}
@@ -164,7 +173,8 @@ func (l *Loop) Run(ctx context.Context) error {
 		l.plan()
 	})
 	for range l.opts.Parallel {
-		wg.Go(l.networks)
+		mark := l.opts.Alive.Thread(l.partNetworks)
+		wg.Go(func() { l.networks(mark) })
 	}
 	wg.Go(func() {
 		if err := l.send(drain); err != nil {
@@ -189,11 +199,16 @@ func (l *Loop) Run(ctx context.Context) error {
 func (l *Loop) capture(ctx context.Context) {
 	clock := l.stats.thread(l.opts.CPUClock)
 	defer clock.end()
+	mark := l.marks.capture
+	defer mark.Wait()
 	faults := 0
 	for {
+		mark.Work()
 		f := <-l.frames
 		clock.start()
+		mark.Wait() // a camera may stay away: whoever reads it looks after that
 		err := l.stages.Source.Next(ctx, f)
+		mark.Work()
 		switch {
 		case err == nil:
 			faults = 0
@@ -255,7 +270,15 @@ func (l *Loop) send(ctx context.Context) error {
 	defer clock.end()
 	var mask frame.Mask
 	var payload []byte
-	for p := range l.planned {
+	mark := l.marks.send
+	defer mark.Wait()
+	for {
+		mark.Wait()
+		p, ok := <-l.planned
+		if !ok {
+			return nil
+		}
+		mark.Work()
 		if p.change != nil {
 			if p.change.Send != nil {
 				p.change.Send()
@@ -274,7 +297,6 @@ func (l *Loop) send(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
 }
 
 func (l *Loop) sendOne(ctx context.Context, clock *threadClock, m *frame.Mask, buf []byte, p *packet) ([]byte, error) {

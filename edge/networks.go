@@ -3,6 +3,7 @@ package edge
 import (
 	"fmt"
 
+	"nightseg/edge/alive"
 	"nightseg/edge/frame"
 )
 
@@ -12,11 +13,16 @@ import (
 func (l *Loop) plan() {
 	clock := l.stats.thread(l.opts.CPUClock)
 	defer clock.end()
+	mark := l.marks.plan
+	defer mark.Wait()
 	for {
+		mark.Work()
 		p := <-l.packets
 		<-l.idle
+		mark.Wait()
 		select {
 		case c := <-l.changes:
+			mark.Work()
 			l.packets <- p
 			l.idle <- struct{}{}
 			l.change(c)
@@ -24,6 +30,7 @@ func (l *Loop) plan() {
 			if !ok {
 				return
 			}
+			mark.Work()
 			p.src = f
 			if !l.relight(clock, p) {
 				l.idle <- struct{}{}
@@ -70,10 +77,16 @@ func (l *Loop) relight(clock *threadClock, p *packet) bool {
 }
 
 // networks is a worker: it takes packets through the networks.
-func (l *Loop) networks() {
+func (l *Loop) networks(mark *alive.Thread) {
 	clock := l.stats.thread(l.opts.CPUClock)
 	defer clock.end()
-	for p := range l.work {
+	for {
+		mark.Wait()
+		p, ok := <-l.work
+		if !ok {
+			return
+		}
+		mark.Work()
 		took := l.infer(clock, p)
 		l.idle <- struct{}{}
 		p.done <- took

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"nightseg/edge/alive"
 	"nightseg/edge/frame"
 )
 
@@ -82,6 +83,10 @@ type Options struct {
 	Grace     time.Duration // how long masks may still be sent after the end was asked for
 	Camera    string        // id of the camera, for the health's reasons
 	Health    *Health       // where faults are told; may be nil
+
+	// Alive takes the marks of the loop's threads; may be nil. A lossless loop, which
+	// waits for its publisher as long as that takes, makes none.
+	Alive *alive.Group
 }
 
 // Change is a change of settings that takes effect between two frames: no

@@ -263,3 +263,6 @@ func threadTime() int64 {
 	}
 	return ts.Nano()
 }
+
+// Masks is the number of masks handed over since the start.
+func (r *Recorder) Masks() uint64 { return r.masks.Load() }

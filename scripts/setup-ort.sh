@@ -5,13 +5,20 @@
 #
 #   scripts/setup-ort.sh           install what is missing
 #   scripts/setup-ort.sh --print   print the folder and exit
+#
+# ORT_MACHINE=aarch64 on another machine puts the libraries of that one into .cache/ort-aarch64.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dest=$root/.cache/ort
 downloads=$root/.cache/downloads
 
-machine=$(uname -m)
+machine=${ORT_MACHINE:-$(uname -m)}
+foreign=()
+if [[ $machine != "$(uname -m)" ]]; then
+	dest=$dest-$machine
+	foreign=(--platform "manylinux_2_27_$machine" --platform "manylinux_2_28_$machine" --python-version 3.11)
+fi
 case $machine in
 x86_64) wheel=onnxruntime-openvino==1.24.1 size="about 84 MB" ;;
 aarch64 | arm64) wheel=onnxruntime==1.24.1 size="about 17 MB" ;;
@@ -33,7 +40,7 @@ if [[ -f $dest/stamp && ($(<"$dest/stamp") == "$stamp" || $(<"$dest/stamp") == "
 	exit 0
 fi
 
-if [[ -f /etc/nv_tegra_release ]]; then
+if [[ -f /etc/nv_tegra_release && ${#foreign[@]} -eq 0 ]]; then
 	echo "setup-ort: this is a Jetson: $wheel runs on its processor only;" \
 		"scripts/ort-jetson.sh tells how to get a library that uses the GPU" >&2
 fi
@@ -43,14 +50,14 @@ if ! python3 -m pip --version >/dev/null 2>&1; then
 fi
 
 echo "setup-ort: fetching the PyPI wheel $wheel ($size) into .cache/downloads" \
-	"and unpacking its libraries into .cache/ort"
+	"and unpacking its libraries into ${dest#"$root"/}"
 mkdir -p "$downloads"
 python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
-	--dest "$downloads" "$wheel"
+	"${foreign[@]}" --dest "$downloads" "$wheel"
 
 name=${wheel%%==*}
 pattern="${name//-/_}-${wheel##*==}-*.whl"
-file=$(find "$downloads" -maxdepth 1 -name "$pattern" | sort | tail -n 1)
+file=$(find "$downloads" -maxdepth 1 -name "$pattern" -name "*$machine*" | sort | tail -n 1)
 if [[ -z $file ]]; then
 	echo "setup-ort: pip reported success but left no $pattern in $downloads" >&2
 	exit 1
@@ -95,4 +102,4 @@ fi
 echo "$stamp" >"$work/stamp"
 rm -rf "$dest"
 mv "$work" "$dest"
-echo "setup-ort: done: $(du -sh "$dest" | cut -f1) in .cache/ort"
+echo "setup-ort: done: $(du -sh "$dest" | cut -f1) in ${dest#"$root"/}"

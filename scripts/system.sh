@@ -2,7 +2,7 @@
 # Makes sure that system packages are there. As root it says what it is about to
 # install, and installs it; without root it says what to ask for.
 #
-#   scripts/system.sh GROUP...     python, jpeg, capture, opencv, brokers
+#   scripts/system.sh GROUP...     python, jpeg, capture, opencv, brokers, deb, units
 #
 # Exit codes: 0 all there, 1 the installation failed, 3 something is missing and
 # root is needed.
@@ -21,6 +21,8 @@ have() {
 	mosquitto) command -v mosquitto || test -x /usr/sbin/mosquitto ;;
 	mosquitto-clients) command -v mosquitto_sub ;;
 	ffmpeg) command -v ffmpeg ;;
+	dpkg-dev) command -v dpkg-shlibdeps ;;
+	systemd) command -v systemd-analyze && command -v systemd-sysusers ;;
 	*) dpkg-query -W -f '${db:Status-Status}' "$1" | grep -qx installed ;;
 	esac >/dev/null 2>&1
 }
@@ -38,6 +40,8 @@ members() {
 			gstreamer1.0-libav gstreamer1.0-rtsp gir1.2-gst-rtsp-server-1.0 python3-gi
 		;;
 	brokers) echo mosquitto mosquitto-clients ;;
+	deb) echo dpkg-dev ;;
+	units) echo systemd ;;
 	*)
 		echo "system: there is no group $1" >&2
 		exit 2

@@ -13,6 +13,7 @@
 #   lint        gofumpt and golangci-lint
 #   train       the trainer's tests
 #   bench       the tests of the measuring scripts
+#   package     the systemd units and the Debian packages: rated, installed, run, purged
 #   style       ruff and mypy; links in the docs
 #
 # Two lanes run side by side: Go, and Python with its large downloads. Logs of all
@@ -132,6 +133,13 @@ part_bench() {
 	(cd bench && ../.cache/venv/bench/bin/python -m pytest -p no:cacheprovider -rs)
 }
 
+part_package() {
+	command -v dpkg >/dev/null || { echo "skip package: this is no Debian" && exit "$skip"; }
+	need units deb
+	ARCH="" scripts/deb.sh
+	python3 scripts/package.py
+}
+
 part_style() {
 	python3 scripts/check_docs.py
 	need python
@@ -149,7 +157,7 @@ if [[ ${1:-} == --part ]]; then
 	exit 0
 fi
 
-all=(capture go nocgo lint train style tensorflow alone bench e2e)
+all=(capture go nocgo lint train style tensorflow alone bench e2e package)
 parts=("$@")
 [[ ${#parts[@]} -gt 0 ]] || parts=("${all[@]}")
 for part in "${parts[@]}"; do
@@ -193,12 +201,13 @@ wanted go && groups+=(python jpeg brokers)
 wanted capture && groups+=(capture)
 { wanted tensorflow || wanted train || wanted alone || wanted bench || wanted style; } && groups+=(python)
 wanted e2e && groups+=(jpeg brokers)
+wanted package && groups+=(python jpeg opencv deb units)
 if [[ ${#groups[@]} -gt 0 ]]; then
 	scripts/system.sh "${groups[@]}" || [[ $? -eq 3 ]] || exit 1
 fi
 
 # Both lanes need it, and must not both unpack it.
-if wanted go || wanted train || wanted tensorflow || wanted alone || wanted e2e; then
+if wanted go || wanted train || wanted tensorflow || wanted alone || wanted e2e || wanted package; then
 	scripts/setup-ort.sh
 fi
 
@@ -223,7 +232,7 @@ for part in capture go nocgo lint; do
 	wanted $part && run $part live
 done
 wait $lane || true
-for part in tensorflow alone bench e2e; do # these measure: they come last, one after the other
+for part in tensorflow alone bench e2e package; do # these measure: they come last, one after the other
 	wanted $part && run $part live
 done
 trap - EXIT

@@ -25,8 +25,9 @@ func newDoctorCommand(a *app) *cobra.Command {
 		Use:   "doctor",
 		Short: "Say what this machine has, what is missing, and how to get it",
 		Long: "doctor looks at the program, the processor, the libraries, the bundle, the cameras, the broker,\n" +
-			"the clock, temperatures and folders. A line per check: ok, warn (it works, but worse than it\n" +
-			"could) or FAIL (something will not work), with the remedy. Exit code 1 where a check fails.",
+			"the clock, temperatures, folders and the installed service. A line per check: ok, warn (it works,\n" +
+			"but worse than it could) or FAIL (something will not work), with the remedy. Exit code 1 where a\n" +
+			"check fails.",
 		Example: "  nightseg doctor\n" +
 			"  nightseg doctor --config nightseg.yaml --json | jq '.checks[] | select(.state != \"ok\")'\n" +
 			"  nightseg doctor --broker mqtts://hub:8883 --ca-file ca.pem",
@@ -94,7 +95,7 @@ func (a *app) doctor(ctx context.Context, f *doctorFlags) error {
 	d := &doctor{root: os.DirFS("/"), f: f, settings: settings.Default()}
 	checks := []func(context.Context){
 		d.program, d.config, d.processor, d.memory, d.libraries, d.bundle, d.decoder, d.capture, d.cameras,
-		d.reachBroker, d.clock, d.heat, d.folders,
+		d.reachBroker, d.clock, d.heat, d.folders, d.service,
 	}
 	bar := a.progress(len(checks), "doctor")
 	for _, check := range checks {

@@ -127,6 +127,21 @@ func (l *link) status(degraded bool, reason string) {
 	}
 }
 
+// away says why the broker does not hear of us, nothing where it does.
+func (l *link) away() string {
+	if l.client == nil {
+		return ""
+	}
+	s := l.client.State()
+	switch {
+	case s.Connected:
+		return ""
+	case s.Err != nil:
+		return "broker: " + s.Err.Error()
+	}
+	return "broker: " + l.url + " does not answer yet"
+}
+
 // outlet returns the last stage of a loop: lossless masks wait for the broker,
 // live ones never do. rate, if not 0, is the most masks per second.
 func (l *link) outlet(p edge.Policy, rate float64) edge.Publisher {

@@ -66,7 +66,7 @@ func execute(ctx context.Context, args []string, out, errOut io.Writer) int {
 	if err == nil {
 		return exitDone
 	}
-	_, _ = fmt.Fprintln(errOut, "nightseg:", err) // nothing can be done when even this fails
+	a.fault(err)
 	var e *exitError
 	switch {
 	case errors.As(err, &e):
@@ -122,8 +122,15 @@ func checkArgs(c *cobra.Command) {
 	}
 }
 
-// version is the version of the module and the commit that it was built from.
+// packaged is the version of the package that the program is in, set by its maker.
+var packaged string
+
+// version is the version of the package, or that of the module and the commit that
+// it was built from.
 func version() string {
+	if packaged != "" {
+		return packaged
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

@@ -7,11 +7,14 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
+
+	"nightseg/edge/journal"
 )
 
 // app is where the commands write to.
@@ -38,6 +41,16 @@ func (a *app) printf(format string, args ...any) {
 // notef writes a note for people to the error output.
 func (a *app) notef(format string, args ...any) {
 	_, _ = fmt.Fprintf(a.err, format+"\n", args...)
+}
+
+// fault writes what ended the program: in the journal a line is an entry.
+func (a *app) fault(err error) {
+	text := "nightseg: " + err.Error()
+	if journal.Attached(a.err) {
+		mark := journal.Prefix(slog.LevelError)
+		text = mark + strings.ReplaceAll(text, "\n", "\n"+mark)
+	}
+	a.notef("%s", text)
 }
 
 // terminal reports whether the error output is a terminal.

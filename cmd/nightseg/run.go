@@ -16,6 +16,8 @@ import (
 
 	"nightseg/camera"
 	"nightseg/edge"
+	"nightseg/edge/alive"
+	"nightseg/edge/journal"
 	"nightseg/edge/settings"
 	"nightseg/model"
 )
@@ -72,6 +74,8 @@ type service struct {
 	degraded atomic.Bool
 	ready    chan struct{} // closed when the lanes are there
 	tracker  *settings.LiveTracker
+	manager  *alive.Manager // nil: no service manager started this
+	alive    *alive.Group   // nil: nobody wants to know
 }
 
 // Parts of the service that can be a reason to be degraded, beside the cameras.
@@ -90,7 +94,8 @@ func (a *app) run(ctx context.Context, f *runFlags) (err error) {
 	if fileErr != nil && (f.strict && s.source != settings.FromFile) {
 		return usage(fileErr)
 	}
-	slog.SetDefault(slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: logLevel(s.settings.Log.Level)})))
+	slog.SetDefault(slog.New(journal.New(a.err, s.settings.Log.Format, logLevel(s.settings.Log.Level))))
+	s.findManager()
 	defer func() { err = errors.Join(err, s.close()) }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // before close, which waits for those who wait for the lanes
@@ -190,6 +195,7 @@ func (s *service) networks(ctx context.Context, f *runFlags) error {
 	m := modelFlags{bundle: s.settings.Bundle, engine: e.Name, shape: e.Shape, Options: model.Options{
 		Provider: e.Provider, Precision: e.Precision, Threads: e.Threads, CacheDir: f.CacheDir, LibDir: e.LibDir,
 	}}
+	defer s.manager.Starting("networks are loaded, or compiled for this machine", mostStart)()
 	var err error
 	s.bundle, s.engine, err = m.open(ctx)
 	if err == nil || f.strict || m.bundle == "" && m.shape == "" {
@@ -222,7 +228,7 @@ func (s *service) build() error {
 			camera: c.ID, source: cam, degraded: &s.degraded, engine: s.engine,
 			publish: s.link.outlet(edge.Live, s.settings.Publish.Rate),
 			sender:  sender{s.settings.Fleet, s.settings.Device, s.run},
-			Options: edge.Options{Policy: edge.Live, Health: s.health},
+			Options: edge.Options{Policy: edge.Live, Health: s.health, Alive: s.alive},
 		}, live, s.bundle)
 		if err != nil {
 			return usage(fmt.Errorf("camera %s: %w", c.ID, err))
@@ -306,7 +312,9 @@ func (s *service) loops(ctx context.Context) {
 			}
 		})
 	}
+	kept := s.keepAlive(ctx)
 	wg.Wait()
+	kept()
 	stop()
 	slog.Info("stopping")
 }

@@ -55,4 +55,6 @@ var help = map[string]string{
 	"cameras.loop":   "start a recording again at its end",
 	"stats.interval": "time between two messages on cam/<id>/stats",
 	"log.level":      "least important line that is logged",
+	"log.format": "text: for people; journal: JSON with priorities, for journald; auto: journal where standard " +
+		"error goes to it, else text",
 }

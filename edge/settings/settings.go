@@ -98,7 +98,8 @@ type Stats struct {
 
 // Log says what is logged.
 type Log struct {
-	Level string `json:"level" enum:"debug,info,warn,error"`
+	Level  string `json:"level" enum:"debug,info,warn,error"`
+	Format string `json:"format" enum:"auto,text,journal"`
 }
 
 // Duration is a time.Duration that is written like 5s or 250ms.
@@ -130,7 +131,7 @@ func Default() Settings {
 		Publish:  Publish{Queue: 4},
 		Cameras:  []Camera{defaultCamera()},
 		Stats:    Stats{Interval: Duration(time.Second)},
-		Log:      Log{Level: "info"},
+		Log:      Log{Level: "info", Format: "auto"},
 	}
 }
 
