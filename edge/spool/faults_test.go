@@ -256,6 +256,18 @@ func TestTornWriteThatStays(t *testing.T) {
 			s.append(Live, i, 1000)
 		}
 		s.flush()
+		// One record holds the writer up until the ten after it are queued, so that
+		// these come in one write.
+		held, release := make(chan struct{}), make(chan struct{})
+		s.fs.setFault(func(op, _ string, n int) (int, error) {
+			if op == "write" {
+				close(held)
+				<-release
+			}
+			return n, nil
+		})
+		s.append(Live, 4, 1000)
+		<-held
 		s.fs.setFault(func(op, name string, n int) (int, error) {
 			switch {
 			case op == "write" && strings.HasPrefix(name, "live"):
@@ -265,19 +277,20 @@ func TestTornWriteThatStays(t *testing.T) {
 			}
 			return n, nil
 		})
-		for i := uint64(4); i <= 13; i++ { // nine of them reach the file
+		for i := uint64(5); i <= 14; i++ { // nine of them reach the file
 			s.append(Live, i, 1000)
 		}
+		close(release)
 		synctest.Wait()
-		if n := len(*s.fs.bytes(segmentName(Live, 1))); n < segmentHeader+12*1000 {
+		if n := len(*s.fs.bytes(segmentName(Live, 1))); n < segmentHeader+13*1000 {
 			t.Errorf("a file of %d bytes: no torn write", n)
 		}
-		for i := uint64(14); i <= 70; i++ { // the queue has room for 64
+		for i := uint64(15); i <= 71; i++ { // the queue has room for 64
 			s.append(Live, i, 1000)
 		}
 		s.fs.setFault(nil)
 		pass(time.Minute)
-		want := append(keys(Live, 1, 3), keys(Live, 7, 70)...)
+		want := append(keys(Live, 1, 4), keys(Live, 8, 71)...)
 		if st := s.Stats(); st.Dropped[Live][DropDisk] != 3 || st.Degraded != "" {
 			t.Errorf("stats %+v", st)
 		}
