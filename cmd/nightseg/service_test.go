@@ -79,7 +79,7 @@ func (m *manager) until(t *testing.T, text string) (before []string) {
 
 func TestRunTellsTheServiceManager(t *testing.T) {
 	needEngine(t)
-	m := startManager(t, 9*time.Second) // a sign of life each second; patience for a busy machine
+	m := startManager(t, 9*time.Second)      // a sign of life each second; patience for a busy machine
 	url := "mqtt://127.0.0.1:" + freePort(t) // nobody is there
 	dir := filepath.Join(t.TempDir(), "none")
 	p := start(t, "run", "--config", settingsFile(t, url,

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,6 +68,13 @@ func (m *told) send(state string) error {
 	return nil
 }
 
+// joined returns all lines so far in one.
+func (m *told) joined() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return strings.Join(m.lines, "|")
+}
+
 // take returns the lines so far that begin with prefix, and forgets all.
 func (m *told) take(prefix string) (found []string) {
 	m.mu.Lock()
@@ -107,7 +115,7 @@ func TestRunFeedsTheWatchdog(t *testing.T) {
 		var g alive.Group
 		thread := g.Thread("front networks")
 		heard, stop := running(t, &g, watchdog, func() string { return "running:\n30 frames/s" })
-		first := strings.Join(heard.lines, "|")
+		first := heard.joined()
 		if first != "READY=1|STATUS=running: 30 frames/s|WATCHDOG=1" {
 			t.Errorf("first %q", first)
 		}
@@ -171,9 +179,10 @@ func TestRunWithoutAWatchdog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g alive.Group
 		g.Thread("x").Work()
-		text := "running"
-		heard, stop := running(t, &g, 0, func() string { return text })
-		text = strings.Repeat("é", 1000)
+		var text atomic.Value
+		text.Store("running")
+		heard, stop := running(t, &g, 0, func() string { return text.Load().(string) })
+		text.Store(strings.Repeat("é", 1000))
 		after(time.Minute)
 		got := heard.take("STATUS")
 		if len(got) != 13 || len(got[12]) > 420 || !strings.HasSuffix(got[12], "é ...") {
@@ -189,7 +198,7 @@ func TestStarting(t *testing.T) {
 		m := alive.NewManager(heard.send, watchdog)
 		stop := m.Starting("loading networks", 10*time.Minute)
 		synctest.Wait()
-		if got := strings.Join(heard.lines, "|"); got != "STATUS=starting: loading networks|EXTEND_TIMEOUT_USEC=60000000" {
+		if got := heard.joined(); got != "STATUS=starting: loading networks|EXTEND_TIMEOUT_USEC=60000000" {
 			t.Errorf("first %q", got)
 		}
 		after(time.Hour)

@@ -26,7 +26,10 @@ def test_settings_of_the_shipped_bundle_fit_each_other() -> None:
     assert student.windows.targets == soft.out
     bundle = config.read(export.Export, STREET / "export.yaml")
     assert bundle.run == f"{student.work}/{student.name}"
-    assert bundle.about.name == Path(bundle.out).name == "street-11"
+    assert bundle.about.name == "street-11" and not bundle.integer
+    made = (ROOT / "scripts/street-11.sh").read_text(encoding="utf-8")
+    assert f"work={student.work}\n" in made and bundle.out == f"{student.work}/bundle"
+    assert f"--set-version {bundle.about.version} " in made
     done = [j.done.relative_to(ROOT).as_posix() for j in queue.jobs(STREET / "queue.yaml", ROOT)]
     assert done[-2:] == [soft.out, f"{bundle.run}/done.json"]
     begun = {f"{Path(entry.partition('=')[2]).parent}/done.json" for entry in student.start}
