@@ -22,6 +22,7 @@ class Small(nn.Module):
     """The network; N x 3 x H x W to N x 5 x H/4 x W/4."""
 
     def __init__(self) -> None:
+        """Make the network with random weights."""
         super().__init__()
         self.fine = nn.Sequential(unit(3, 16, 3, 2), Inverted(16, 16, 3, 1, 1), Inverted(16, 24, 3, 2, 6))
         self.deep = nn.Sequential(Inverted(24, 24, 5, 1, 6), Inverted(24, 24, 3, 1, 6), Inverted(24, 40, 5, 2, 6))
@@ -29,12 +30,14 @@ class Small(nn.Module):
         self.head = nn.Sequential(conv(48, 32), nn.Conv2d(32, 20, 1), nn.PixelShuffle(2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits."""
         fine = self.fine(x)
         side = self.side(fine)
         return self.head(F.relu(side + resize(F.relu(self.context(self.deep(fine))), side)))
 
 
 def main() -> None:
+    """Make both files."""
     torch.manual_seed(1)
     net = Small()
     for m in net.modules():
