@@ -196,6 +196,9 @@ func (s *service) networks(ctx context.Context, f *runFlags) error {
 		Provider: e.Provider, Precision: e.Precision, Threads: e.Threads, CacheDir: f.CacheDir, LibDir: e.LibDir,
 	}}
 	defer s.manager.Starting("networks are loaded, or compiled for this machine", mostStart)()
+	// Cameras share the engine: where there are several, as many frames at a time go through it as threads
+	// allow, which gives all of them more a second, and each less wait, than one frame on all threads.
+	m.parallel = min(len(s.settings.Cameras), m.perThread())
 	var err error
 	s.bundle, s.engine, err = m.open(ctx)
 	if err == nil || f.strict || m.bundle == "" && m.shape == "" {
