@@ -19,6 +19,7 @@ import (
 type source struct {
 	n      int
 	period time.Duration
+	hang   bool // at the end, which is io.EOF else
 	fail   map[int]error
 	calls  int
 	seq    uint64
@@ -38,6 +39,10 @@ func (s *source) Next(ctx context.Context, dst *frame.Frame) error {
 		return err
 	}
 	if int(s.seq) == s.n {
+		if s.hang {
+			<-ctx.Done()
+			return ctx.Err()
+		}
 		return io.EOF
 	}
 	dst.Reset(4, 2)

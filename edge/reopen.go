@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"nightseg/edge/frame"
@@ -45,6 +46,11 @@ type Reopener struct {
 	faults int
 	wait   time.Duration
 	frozen time.Duration // Mono since when the picture is frozen, 0 when it is not
+
+	mu      sync.Mutex
+	ctx     context.Context // of what next waits for, so that Restart can end it
+	cancel  context.CancelFunc
+	restart bool
 }
 
 // NewReopener makes a Reopener for the named camera. watch may be nil.
@@ -52,8 +58,18 @@ func NewReopener(camera string, open func(context.Context) (SourceCloser, error)
 	return &Reopener{open: open, watch: w, health: h, part: partName(camera, "camera")}
 }
 
-// Next implements Source.
+// Next implements Source. All calls must have the same context.
 func (r *Reopener) Next(ctx context.Context, dst *frame.Frame) error {
+	for {
+		wait := r.begin(ctx)
+		err := r.next(wait, dst)
+		if err == nil || ctx.Err() != nil || wait.Err() == nil {
+			return err
+		} // else Restart has ended the wait
+	}
+}
+
+func (r *Reopener) next(ctx context.Context, dst *frame.Frame) error {
 	if r.src == nil {
 		if err := r.reopen(ctx); err != nil {
 			return err
@@ -67,6 +83,36 @@ func (r *Reopener) Next(ctx context.Context, dst *frame.Frame) error {
 	r.seq++
 	r.look(dst)
 	return nil
+}
+
+// Restart closes the source and opens it anew, because what open would open has
+// changed. It may be called from any goroutine, and does not wait.
+func (r *Reopener) Restart() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.restart = true
+	if r.cancel != nil {
+		r.cancel()
+	}
+}
+
+// begin does what Restart asked for, and returns the context that it ends.
+func (r *Reopener) begin(ctx context.Context) context.Context {
+	r.mu.Lock()
+	restart := r.restart
+	r.restart = false
+	if restart || r.ctx == nil {
+		r.ctx, r.cancel = context.WithCancel(ctx)
+	}
+	wait := r.ctx
+	r.mu.Unlock()
+	if restart {
+		r.wait = 0
+		if r.src != nil {
+			r.shut()
+		}
+	}
+	return wait
 }
 
 func (r *Reopener) reopen(ctx context.Context) error {
@@ -126,6 +172,11 @@ func (r *Reopener) shut() {
 // Close closes the source that is open, if any. It may be called twice, and
 // not while Next runs.
 func (r *Reopener) Close() error {
+	r.mu.Lock()
+	if r.cancel != nil {
+		r.cancel()
+	}
+	r.mu.Unlock()
 	if r.src == nil {
 		return nil
 	}

@@ -113,3 +113,54 @@ func TestReopenerGivesAFrozenCameraUp(t *testing.T) {
 		}
 	})
 }
+
+func TestReopenerRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := edge.NewHealth(nil)
+		var opened []*camera
+		n := 5 // frames until a camera says nothing more
+		r := edge.NewReopener("front", func(ctx context.Context) (edge.SourceCloser, error) {
+			if n == 0 {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			c := &camera{source: source{n: n, period: 10 * time.Millisecond, hang: true}}
+			opened = append(opened, c)
+			return c, nil
+		}, nil, h)
+		var f frame.Frame
+		next := func(n int) {
+			t.Helper()
+			for range n {
+				if err := r.Next(t.Context(), &f); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		next(3)
+		r.Restart() // between two frames
+		next(1)
+		if len(opened) != 2 || opened[0].closed != 1 || f.Seq != 3 {
+			t.Fatalf("opened %d times, frame %d", len(opened), f.Seq)
+		}
+		next(4)
+		go func() {
+			time.Sleep(time.Minute) // on the clock of the test: Next waits for a camera that hangs
+			n = 0
+			r.Restart()
+			time.Sleep(time.Minute) // ... and now in open
+			n = 5
+			r.Restart()
+		}()
+		next(1)
+		if len(opened) != 3 || opened[1].closed != 1 || f.Seq != 8 {
+			t.Errorf("opened %d times, frame %d", len(opened), f.Seq)
+		}
+		if bad, reason := h.State(); bad {
+			t.Errorf("degraded: %s", reason)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -73,12 +73,20 @@ type Recorder struct {
 	luma    float64
 	gain    float64
 	lumaN   uint64
-	since   time.Duration
-	sent    uint64 // masks at the last Interval
+	told    struct { // at the last Interval
+		since   time.Duration
+		sent    uint64
+		classes [256]uint64
+		pixels  uint64
+	}
 }
 
 // NewRecorder returns an empty recorder.
-func NewRecorder() *Recorder { return &Recorder{since: frame.Mono()} }
+func NewRecorder() *Recorder {
+	r := &Recorder{}
+	r.told.since = frame.Mono()
+	return r
+}
 
 // Drop counts a lost frame.
 func (r *Recorder) Drop(why Drop) { r.drops[why].Add(1) }
@@ -201,22 +209,22 @@ func (r *Recorder) Interval(classes int) Report {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rep.Seconds = (now - r.since).Seconds()
+	rep.Seconds = (now - r.told.since).Seconds()
 	if rep.Seconds > 0 {
-		rep.FPS = float64(rep.Masks-r.sent) / rep.Seconds
+		rep.FPS = float64(rep.Masks-r.told.sent) / rep.Seconds
 	}
-	r.since, r.sent = now, rep.Masks
-	if r.pixels > 0 {
+	if pixels := float64(r.pixels - r.told.pixels); pixels > 0 {
 		for k := range rep.ClassShares {
-			rep.ClassShares[k] = float64(r.classes[k]) / float64(r.pixels)
+			rep.ClassShares[k] = float64(r.classes[k]-r.told.classes[k]) / pixels
 		}
-		rep.Unknown = float64(r.classes[frame.Unknown]) / float64(r.pixels)
+		rep.Unknown = float64(r.classes[frame.Unknown]-r.told.classes[frame.Unknown]) / pixels
 	}
+	r.told.since, r.told.sent, r.told.classes, r.told.pixels = now, rep.Masks, r.classes, r.pixels
 	if r.lumaN > 0 {
 		rep.Luma = r.luma / float64(r.lumaN)
 		rep.Gain = r.gain / float64(r.lumaN)
 	}
-	r.classes, r.pixels, r.luma, r.gain, r.lumaN = [256]uint64{}, 0, 0, 0, 0
+	r.luma, r.gain, r.lumaN = 0, 0, 0
 	return rep
 }
 
