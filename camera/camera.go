@@ -72,6 +72,7 @@ type Source struct {
 	id     string
 	in     opening
 	fitter *fit.Fitter
+	refit  atomic.Pointer[fit.Fitter] // takes the fitter's place at the next picture
 	pace   pace
 	logger *slog.Logger
 
@@ -89,12 +90,9 @@ func Open(ctx context.Context, source string, o Options) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("camera: %w", err)
 	}
-	f, err := fit.New(fit.Settings{
-		W: o.Width, H: o.Height, Fit: o.Fit, Filter: o.Filter, Antialias: o.Antialias,
-		Rotate: o.Rotate, FlipH: o.FlipH, FlipV: o.FlipV,
-	})
+	f, err := o.fitter()
 	if err != nil {
-		return nil, fmt.Errorf("camera: %w", err)
+		return nil, err
 	}
 	if o.Rate < 0 || math.IsNaN(o.Rate) || o.Rate > maxAskedRate {
 		return nil, fmt.Errorf("camera: rate %g is not a number from 0 (its own) to %d", o.Rate, maxAskedRate)
@@ -111,6 +109,30 @@ func Open(ctx context.Context, source string, o Options) (*Source, error) {
 		s.pace.period = time.Duration(float64(time.Second) / in.rate)
 	}
 	return s, nil
+}
+
+// fitter makes what brings pictures into the shape that the options ask for.
+func (o *Options) fitter() (*fit.Fitter, error) {
+	f, err := fit.New(fit.Settings{
+		W: o.Width, H: o.Height, Fit: o.Fit, Filter: o.Filter, Antialias: o.Antialias,
+		Rotate: o.Rotate, FlipH: o.FlipH, FlipV: o.FlipV,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("camera: %w", err)
+	}
+	return f, nil
+}
+
+// Refit gives the next frames the shape that o asks for: its size, fit, filter and
+// turns; the camera itself goes on as it was opened. It may be called from any
+// goroutine.
+func (s *Source) Refit(o Options) error {
+	f, err := o.fitter()
+	if err != nil {
+		return err
+	}
+	s.refit.Store(f)
+	return nil
 }
 
 // Len returns how many frames there will be, broken pictures counted; -1 when
@@ -168,6 +190,9 @@ func (s *Source) warn(err error) {
 // into dst when the last one needed no fitting. When a guess was wrong, which
 // takes a source that changes its size, the buffers change hands.
 func (s *Source) take(ctx context.Context, dst *frame.Frame) error {
+	if f := s.refit.Swap(nil); f != nil {
+		s.fitter, s.direct = f, false
+	}
 	into := &s.raw
 	if s.direct {
 		into = dst

@@ -339,6 +339,36 @@ func TestAnySizeInOneFolder(t *testing.T) {
 	}
 }
 
+// TestRefit changes the shape of the frames while a source runs.
+func TestRefit(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 4 {
+		write(t, filepath.Join(dir, fmt.Sprintf("%d.png", i)), painted(64, 48, func(x, _ int) color.RGBA {
+			v := uint8(2 * x)
+			return color.RGBA{v, v, v, 255}
+		}))
+	}
+	s := open(t, dir, camera.Options{Width: 64, Height: 48})
+	var f frame.Frame
+	next(t, s, &f)
+	first := f.Pix[0]
+	for i, o := range []camera.Options{{Width: 32, Height: 24}, {Width: 64, Height: 48, FlipH: true}, {Width: 64, Height: 48}} {
+		if err := s.Refit(o); err != nil {
+			t.Fatal(err)
+		}
+		next(t, s, &f)
+		if f.W != o.Width || f.H != o.Height || f.SourceW != 64 || f.Seq != uint64(i+1) {
+			t.Errorf("frame %d: %dx%d of %d columns", f.Seq, f.W, f.H, f.SourceW)
+		}
+		if mirrored := f.Pix[0] > 100; mirrored != o.FlipH {
+			t.Errorf("frame %d: level %d in the corner, was %d; mirrored %v", f.Seq, f.Pix[0], first, o.FlipH)
+		}
+	}
+	if err := s.Refit(camera.Options{Rotate: 45}); err == nil {
+		t.Error("turned by 45 degrees")
+	}
+}
+
 // Padding does not count for the luma.
 func TestLumaOfTheValidPart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "1.png")
