@@ -44,6 +44,12 @@ type target struct {
 
 // parse reads a source: a URI, or a path where there is no "://" in it. It does
 // not look at the disk.
+// Check returns why a source cannot be opened, as far as its name tells.
+func Check(source string) error {
+	_, err := parse(source)
+	return err
+}
+
 func parse(source string) (target, error) {
 	if source == "" {
 		return target{}, fmt.Errorf("no source is given; %s", known())

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"log/slog"
+	"maps"
 	"sort"
 	"strings"
 	"sync"
@@ -55,6 +56,19 @@ func (h *Health) Clear(part string) {
 	}
 	delete(h.reasons, part)
 	h.tell()
+}
+
+// Forget takes away all reasons of a camera that is not looked through any more.
+func (h *Health) Forget(camera string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := len(h.reasons)
+	maps.DeleteFunc(h.reasons, func(part, _ string) bool {
+		return part == camera || strings.HasPrefix(part, partName(camera, ""))
+	})
+	if len(h.reasons) < n {
+		h.tell()
+	}
 }
 
 // State reports whether there is a reason, and all of them in one line.

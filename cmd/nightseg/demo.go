@@ -132,10 +132,7 @@ func (a *app) drive(
 	if err := l.sendMeta(who.run, b, e.Info(), []cameraMeta{{"front", "synth"}}); err != nil {
 		return err
 	}
-	rep := &reporter{
-		link: l, lanes: []*lane{ln}, sources: []edge.Source{src}, classes: len(b.Classes), interval: time.Second,
-		latest: d.line,
-	}
+	rep := &reporter{link: l, lanes: always(reported{ln, src, len(b.Classes)}), interval: time.Second, latest: d.line}
 	stop := rep.start()
 	err = ln.loop.Run(ctx)
 	d.await(ln.loop.Stats().Totals().Masks)

@@ -21,17 +21,22 @@ func newEnvelope(b *model.Bundle, s sender, codec message.Codec) (*envelope, err
 	if err := checkCodec(codec); err != nil {
 		return nil, err
 	}
+	e, err := newEncoder(b, s)
+	if err != nil {
+		return nil, err
+	}
+	return &envelope{encoder: e, codec: codec}, nil
+}
+
+// newEncoder makes the encoder of masks with the classes of a bundle.
+func newEncoder(b *model.Bundle, s sender) (*message.Encoder, error) {
 	o := message.Origin{Fleet: s.fleet, Device: s.device, Bundle: b.SHA256}
 	for _, c := range b.Classes {
 		o.Palette[c.ID] = c.Colour
 		o.Classes = max(o.Classes, c.ID+1)
 	}
 	o.Palette[frame.Unknown] = b.Unknown.Colour
-	e, err := message.NewEncoder(o)
-	if err != nil {
-		return nil, err
-	}
-	return &envelope{encoder: e, codec: codec}, nil
+	return message.NewEncoder(o)
 }
 
 // apply changes the codec. It belongs between two calls of Append; a codec that

@@ -20,9 +20,12 @@ import (
 type lane struct {
 	camera  string
 	loop    *edge.Loop
+	infer   *replaceable
 	relight *relight.Planner
 	decide  *decide.Decider
+	blank   *blanked
 	env     *envelope
+	limit   func(rate float64) // of masks per second; nil: there is none
 }
 
 // laneParts are what a lane is made of besides its settings.
@@ -36,6 +39,26 @@ type laneParts struct {
 	tap      edge.Tap
 	sender   sender
 	edge.Options
+}
+
+// replaceable is the engine of a lane, which may be another one from one frame to
+// the next.
+type replaceable struct{ edge.Inferer }
+
+// blanked decides, and blanks the regions of the camera in which nothing is to be
+// seen.
+type blanked struct {
+	edge.Decider
+	regions *decide.Blank
+}
+
+// Decide implements edge.Decider.
+func (b *blanked) Decide(dst *frame.Mask, src *frame.Logits) error {
+	if err := b.Decider.Decide(dst, src); err != nil {
+		return err
+	}
+	b.regions.Apply(dst)
+	return nil
 }
 
 // newLane joins the parts to a loop that runs with the live settings.
@@ -56,27 +79,51 @@ func newLane(p laneParts, l settings.Live, b *model.Bundle) (*lane, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Camera = p.camera
-	source := &marked{Source: p.source, left: p.frames, camera: p.camera, run: p.sender.run, degraded: p.degraded}
-	loop, err := edge.New(edge.Stages{
-		Source: source, Relight: planner, Infer: p.engine, Decide: decider,
-		Encode: env, Publish: p.publish, Tap: p.tap,
-	}, p.Options)
-	if err != nil {
-		return nil, err
+	ln := &lane{
+		camera: p.camera, relight: planner, decide: decider, env: env,
+		infer: &replaceable{p.engine}, blank: &blanked{decider, decide.NewBlank(nil)},
 	}
-	return &lane{camera: p.camera, loop: loop, relight: planner, decide: decider, env: env}, nil
+	if o, ok := p.publish.(*liveOutlet); ok {
+		ln.limit = o.limit
+	}
+	p.Camera = p.camera
+	stages := edge.Stages{
+		Source:  &marked{Source: p.source, left: p.frames, camera: p.camera, run: p.sender.run, degraded: p.degraded},
+		Relight: planner, Infer: ln.infer, Decide: ln.blank, Encode: env, Publish: p.publish, Tap: p.tap,
+	}
+	if p.KeepRelit {
+		stages.Infer = p.engine // which then shows what it made
+	}
+	ln.loop, err = edge.New(stages, p.Options)
+	return ln, err
 }
 
-// apply brings checked live settings into force between two frames; the masks
-// tell their version from then on.
-func (l *lane) apply(ctx context.Context, s stageSettings, version int64) error {
+// laneChange is what a lane is to go on with.
+type laneChange struct {
+	stages  stageSettings
+	regions []decide.Region
+	rate    float64 // most masks per second, 0: all
+	version int64   // of the settings, for the masks
+	infer   edge.Inferer
+	encoder *message.Encoder
+}
+
+// apply brings a checked change into force between two frames.
+func (l *lane) apply(ctx context.Context, c *laneChange) error {
 	return l.loop.Apply(ctx, edge.Change{
-		Networks: func() { l.told("relight", l.relight.Apply(s.relight)) },
+		Networks: func() {
+			l.infer.Inferer = c.infer
+			l.told("relight", l.relight.Apply(c.stages.relight))
+		},
 		Send: func() {
-			l.told("decide", l.decide.Apply(s.decide))
-			l.env.apply(s.codec)
-			l.env.version.Store(version)
+			l.told("decide", l.decide.Apply(c.stages.decide))
+			l.blank.regions = decide.NewBlank(c.regions)
+			l.env.encoder = c.encoder
+			l.env.apply(c.stages.codec)
+			l.env.version.Store(c.version)
+			if l.limit != nil {
+				l.limit(c.rate)
+			}
 		},
 	})
 }

@@ -152,9 +152,7 @@ func (l *link) outlet(p edge.Policy, rate float64) edge.Publisher {
 		return losslessOutlet{l.client}
 	}
 	o := &liveOutlet{client: l.client, thinned: &l.thinned}
-	if rate > 0 {
-		o.period = time.Duration(float64(time.Second) / rate)
-	}
+	o.limit(rate)
 	return o
 }
 
@@ -184,6 +182,14 @@ type liveOutlet struct {
 // offerer takes a mask at once, or counts it as lost.
 type offerer interface {
 	Offer(camera string, payload []byte) bool
+}
+
+// limit sets the most masks per second; 0: all. It belongs between two masks.
+func (o *liveOutlet) limit(rate float64) {
+	o.period = 0
+	if rate > 0 {
+		o.period = time.Duration(float64(time.Second) / rate)
+	}
 }
 
 // Publish implements edge.Publisher.

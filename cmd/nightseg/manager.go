@@ -33,7 +33,7 @@ func (s *service) findManager() {
 func (s *service) keepAlive(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	p := newPulse(s.health, s.link, s.lanes)
+	p := newPulse(s.health, s.link, s.pipeline.recorders)
 	wg.Go(func() { s.manager.Run(ctx, s.alive, p.text) })
 	return func() {
 		cancel()
@@ -43,37 +43,38 @@ func (s *service) keepAlive(ctx context.Context) (stop func()) {
 
 // pulse says in a line how a service is.
 type pulse struct {
-	health *edge.Health
-	link   *link
-	lanes  []*lane
-	masks  uint64 // at the last line
-	at     time.Duration
+	health  *edge.Health
+	link    *link
+	cameras func() []*edge.Recorder // now
+	masks   uint64                  // at the last line
+	at      time.Duration
 }
 
-func newPulse(h *edge.Health, l *link, lanes []*lane) *pulse {
-	p := &pulse{health: h, link: l, lanes: lanes, at: frame.Mono()}
-	p.masks = p.count()
+func newPulse(h *edge.Health, l *link, cameras func() []*edge.Recorder) *pulse {
+	p := &pulse{health: h, link: l, cameras: cameras, at: frame.Mono()}
+	p.masks, _ = p.count()
 	return p
 }
 
-func (p *pulse) count() (n uint64) {
-	for _, l := range p.lanes {
-		n += l.loop.Stats().Masks()
+func (p *pulse) count() (masks uint64, cameras int) {
+	all := p.cameras()
+	for _, r := range all {
+		masks += r.Masks()
 	}
-	return n
+	return masks, len(all)
 }
 
 // text returns the line: masks a second since the last one, and what is wrong.
 func (p *pulse) text() string {
-	n, now := p.count(), frame.Mono()
-	rate := 0.0
-	if now > p.at {
+	n, cameras := p.count()
+	now, rate := frame.Mono(), 0.0
+	if now > p.at && n > p.masks { // a camera that was taken away takes its masks along
 		rate = float64(n-p.masks) / (now - p.at).Seconds()
 	}
 	p.masks, p.at = n, now
 	text := fmt.Sprintf("%.1f masks/s", rate)
-	if len(p.lanes) > 1 {
-		text += fmt.Sprintf(" of %d cameras", len(p.lanes))
+	if cameras > 1 {
+		text += fmt.Sprintf(" of %d cameras", cameras)
 	}
 	_, reason := p.health.State()
 	if away := p.link.away(); away != "" { // which no status message can tell

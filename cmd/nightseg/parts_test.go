@@ -15,6 +15,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"nightseg/camera"
 	"nightseg/edge"
 	"nightseg/edge/frame"
 	"nightseg/edge/settings"
@@ -152,11 +153,12 @@ func (s *numbered) Next(_ context.Context, dst *frame.Frame) error {
 
 func (s *numbered) Counters() map[string]uint64 { return map[string]uint64{"lost": 2} }
 func (s *numbered) Close() error                { s.closed = true; return nil }
+func (s *numbered) Refit(camera.Options) error  { return nil }
 
 func TestLiveCameraCounts(t *testing.T) {
 	opens := 0
 	var last *numbered
-	c := newLiveCamera("front", func(context.Context) (opened, error) {
+	c := newLiveCamera(wanted{}, func(context.Context, wanted) (opened, error) {
 		opens++
 		if opens == 2 {
 			return nil, errors.New("not there")

@@ -237,9 +237,7 @@ func (a *app) play(
 		return err
 	}
 	l.status(false, "")
-	rep := &reporter{
-		link: l, lanes: []*lane{ln}, sources: []edge.Source{src}, classes: len(b.Classes), interval: time.Second,
-	}
+	rep := &reporter{link: l, lanes: always(reported{ln, src, len(b.Classes)}), interval: time.Second}
 	stop := rep.start()
 	cpu, wall := processCPU(), time.Now()
 	err = ln.loop.Run(ctx)

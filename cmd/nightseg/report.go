@@ -95,13 +95,22 @@ func (l *link) counts() brokerCounts {
 // reporter sends the figures of the cameras and the state of the machine.
 type reporter struct {
 	link     *link
-	lanes    []*lane
-	sources  []edge.Source
-	classes  int
+	lanes    func() []reported // now
 	interval time.Duration
+	every    chan time.Duration // another interval; may be nil
 	stateDir string
 	latest   func(camera string, s statsDocument) // may be nil
 }
+
+// reported is a lane of which figures are sent.
+type reported struct {
+	lane    *lane
+	source  edge.Source
+	classes int // of the bundle in force
+}
+
+// always is a lane that stays as it is.
+func always(r reported) func() []reported { return func() []reported { return []reported{r} } }
 
 // start runs the reporter until the returned function is called.
 func (r *reporter) start() (stop func()) {
@@ -124,6 +133,8 @@ func (r *reporter) run(ctx context.Context) {
 		case <-ctx.Done():
 			r.stats() // the figures of the last part of a second
 			return
+		case d := <-r.every:
+			stats.Reset(d)
 		case <-stats.C:
 			r.stats()
 		case <-health.C:
@@ -133,9 +144,10 @@ func (r *reporter) run(ctx context.Context) {
 }
 
 func (r *reporter) stats() {
-	for i, l := range r.lanes {
-		doc := statsDocument{Report: l.loop.Stats().Interval(r.classes), Broker: r.link.counts()}
-		if c, ok := r.sources[i].(counted); ok {
+	for _, of := range r.lanes() {
+		l := of.lane
+		doc := statsDocument{Report: l.loop.Stats().Interval(of.classes), Broker: r.link.counts()}
+		if c, ok := of.source.(counted); ok {
 			doc.Source = c.Counters()
 		}
 		if r.latest != nil {

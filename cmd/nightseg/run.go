@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"nightseg/camera"
 	"nightseg/edge"
 	"nightseg/edge/alive"
 	"nightseg/edge/journal"
@@ -61,21 +60,21 @@ func newRunCommand(a *app) *cobra.Command {
 
 // service is a running nightseg.
 type service struct {
-	settings settings.Settings
-	source   string // where the settings are from
+	flags    *runFlags
+	settings settings.Settings // to start with
+	source   string            // where they are from
 	run      string
 	stateDir string
 	health   *edge.Health
 	link     *link
-	bundle   *model.Bundle
-	engine   engine
-	lanes    []*lane
-	cameras  []*liveCamera
+	pipeline *pipeline
 	degraded atomic.Bool
-	ready    chan struct{} // closed when the lanes are there
+	ready    chan struct{} // closed when the cameras are there
 	tracker  *settings.LiveTracker
-	manager  *alive.Manager // nil: no service manager started this
-	alive    *alive.Group   // nil: nobody wants to know
+	level    slog.LevelVar
+	stats    chan time.Duration // another interval of the statistics
+	manager  *alive.Manager     // nil: no service manager started this
+	alive    *alive.Group       // nil: nobody wants to know
 }
 
 // Parts of the service that can be a reason to be degraded, beside the cameras.
@@ -89,12 +88,15 @@ const (
 const tellWait = 2 * time.Second
 
 func (a *app) run(ctx context.Context, f *runFlags) (err error) {
-	s := &service{run: newRun(), stateDir: stateDir(), ready: make(chan struct{})}
+	s := &service{
+		flags: f, run: newRun(), stateDir: stateDir(), ready: make(chan struct{}), stats: make(chan time.Duration, 1),
+	}
 	fileErr := s.load(f)
 	if fileErr != nil && (f.strict && s.source != settings.FromFile) {
 		return usage(fileErr)
 	}
-	slog.SetDefault(slog.New(journal.New(a.err, s.settings.Log.Format, logLevel(s.settings.Log.Level))))
+	s.level.Set(logLevel(s.settings.Log.Level))
+	slog.SetDefault(slog.New(journal.New(a.err, s.settings.Log.Format, &s.level)))
 	s.findManager()
 	defer func() { err = errors.Join(err, s.close()) }()
 	ctx, cancel := context.WithCancel(ctx)
@@ -106,11 +108,12 @@ func (a *app) run(ctx context.Context, f *runFlags) (err error) {
 		slog.Error("settings", "error", fileErr, "in_force", s.source)
 		s.health.Set(partSettings, fileErr.Error())
 	}
-	if err := s.networks(ctx, f); err != nil {
+	nets, err := s.networks(ctx)
+	if err != nil {
 		s.health.Set(partBundle, err.Error())
 		return errors.Join(err, s.link.waitConnected(ctx, tellWait))
 	}
-	if err := s.build(); err != nil {
+	if err := s.build(nets); err != nil {
 		return err
 	}
 	s.loops(ctx)
@@ -188,70 +191,79 @@ func (s *service) connect(ctx context.Context) error {
 	return nil
 }
 
-// networks opens bundle and engine. Where the named bundle is bad it goes on
-// with the one that ships, degraded.
-func (s *service) networks(ctx context.Context, f *runFlags) error {
-	e := s.settings.Engine
-	m := modelFlags{bundle: s.settings.Bundle, engine: e.Name, shape: e.Shape, Options: model.Options{
-		Provider: e.Provider, Precision: e.Precision, Threads: e.Threads, CacheDir: f.CacheDir, LibDir: e.LibDir,
-	}}
+// networks opens bundle and engine to start with. Where the named bundle is bad it
+// goes on with the one that ships, degraded.
+func (s *service) networks(ctx context.Context) (*loaded, error) {
 	defer s.manager.Starting("networks are loaded, or compiled for this machine", mostStart)()
-	// Cameras share the engine: where there are several, as many frames at a time go through it as threads
-	// allow, which gives all of them more a second, and each less wait, than one frame on all threads.
-	m.parallel = min(len(s.settings.Cameras), m.perThread())
-	var err error
-	s.bundle, s.engine, err = m.open(ctx)
-	if err == nil || f.strict || m.bundle == "" && m.shape == "" {
-		return err
+	nets, err := s.open(ctx, s.settings)
+	if err == nil || s.flags.strict || s.settings.Bundle == "" && s.settings.Engine.Shape == "" {
+		return nets, err
 	}
 	slog.Error("bundle refused", "error", err)
-	m.bundle, m.shape = "", ""
-	var second error
-	if s.bundle, s.engine, second = m.open(ctx); second != nil {
-		return errors.Join(err, second)
+	ships := s.settings
+	ships.Bundle, ships.Engine.Shape = "", ""
+	nets, second := s.open(ctx, ships)
+	if second != nil {
+		return nil, errors.Join(err, second)
 	}
-	s.health.Set(partBundle, fmt.Sprintf("%v; running %s, which ships", err, s.bundle.Name))
-	return nil
+	s.health.Set(partBundle, fmt.Sprintf("%v; running %s, which ships", err, nets.bundle.Name))
+	return nets, nil
 }
 
-// build makes a lane for each camera.
-func (s *service) build() error {
-	var described []cameraMeta
-	live := s.live()
-	s.tracker.File = s.settings.With(live)
+// open opens the bundle and the engine of settings.
+func (s *service) open(ctx context.Context, c settings.Settings) (*loaded, error) {
+	m := s.modelFlags(c)
+	m.parallel = s.parallel(c)
+	b, e, err := m.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &loaded{b, e}, nil
+}
+
+func (s *service) modelFlags(c settings.Settings) modelFlags {
+	return modelFlags{bundle: c.Bundle, engine: c.Engine.Name, shape: c.Engine.Shape, Options: model.Options{
+		Provider: c.Engine.Provider, Precision: c.Engine.Precision, Threads: c.Engine.Threads,
+		CacheDir: s.flags.CacheDir, LibDir: c.Engine.LibDir,
+	}}
+}
+
+// parallel is how many engines cameras share. Where there are several, as many
+// frames at a time go through as threads allow, which gives all of them more a
+// second, and each less wait, than one frame on all threads.
+func (s *service) parallel(c settings.Settings) int {
+	m := s.modelFlags(c)
+	return min(len(c.Cameras), m.perThread())
+}
+
+// build makes the pipeline.
+func (s *service) build(nets *loaded) error {
+	s.pipeline = &pipeline{
+		stationParts: stationParts{
+			sender: sender{s.settings.Fleet, s.settings.Device, s.run}, link: s.link,
+			health: s.health, alive: s.alive, degraded: &s.degraded,
+		},
+		open: s.open, parallel: s.parallel,
+	}
+	s.settings = s.settings.With(s.live(nets.bundle))
+	s.tracker.File = s.settings
 	if s.link.client != nil {
 		s.link.client.SetReported(s.tracker.Reported().JSON())
 	}
-	for _, c := range s.settings.Cameras {
-		described = append(described, cameraMeta{c.ID, camera.Redact(c.Source)})
-		open := func(ctx context.Context) (opened, error) { return openCamera(ctx, c, s.bundle, playLive) }
-		cam := newLiveCamera(c.ID, open, camera.NewWatcher(), s.health)
-		s.cameras = append(s.cameras, cam)
-		l, err := newLane(laneParts{
-			camera: c.ID, source: cam, degraded: &s.degraded, engine: s.engine,
-			publish: s.link.outlet(edge.Live, s.settings.Publish.Rate),
-			sender:  sender{s.settings.Fleet, s.settings.Device, s.run},
-			Options: edge.Options{Policy: edge.Live, Health: s.health, Alive: s.alive},
-		}, live, s.bundle)
-		if err != nil {
-			return usage(fmt.Errorf("camera %s: %w", c.ID, err))
-		}
-		s.lanes = append(s.lanes, l)
-	}
-	return s.link.sendMeta(s.run, s.bundle, s.engine.Info(), described)
+	return s.pipeline.begin(arrangement{settings: s.settings, nets: nets})
 }
 
 // live are the live settings to start with: those of the file, or where the
 // bundle does not allow them, the bundle's own.
-func (s *service) live() settings.Live {
+func (s *service) live(b *model.Bundle) settings.Live {
 	l := s.settings.Live()
-	_, bad := stagesOf(l, s.bundle)
+	_, bad := stagesOf(l, b)
 	if len(bad) == 0 {
 		return l
 	}
 	s.health.Set(partLiveSettings, settings.Errors(bad).Error())
 	l = settings.Default().Live()
-	if s.bundle.Graphs.Relight == nil && s.bundle.Graphs.Fused == nil {
+	if b.Graphs.Relight == nil && b.Graphs.Fused == nil {
 		l.Relight.Mode = "gamma"
 	}
 	return l
@@ -266,14 +278,12 @@ func (s *service) desired(ctx context.Context, b []byte) {
 	}
 	doc, _ := settings.ParseDesired(b, s.tracker.File) // for its version; Handle tells what is wrong
 	ack := s.tracker.Handle(b, func(l settings.Live) []settings.FieldError {
-		stages, bad := stagesOf(l, s.bundle)
+		c, bad := s.pipeline.Prepare(ctx, s.settings.With(l), doc.Version)
 		if len(bad) > 0 {
 			return bad
 		}
-		for _, lane := range s.lanes {
-			if err := lane.apply(ctx, stages, doc.Version); err != nil {
-				return []settings.FieldError{{Problem: err.Error(), Remedy: "send it again"}}
-			}
+		if err := c.Apply(ctx); err != nil {
+			return []settings.FieldError{{Problem: err.Error(), Remedy: "send it again"}}
 		}
 		return nil
 	})
@@ -290,32 +300,25 @@ func (s *service) desired(ctx context.Context, b []byte) {
 
 // loops runs the lanes until ctx is done.
 func (s *service) loops(ctx context.Context) {
-	close(s.ready)
 	if bad, reason := s.health.State(); bad {
 		s.link.status(bad, reason)
 	} else {
 		s.link.status(false, "")
 	}
-	sources := make([]edge.Source, len(s.cameras))
-	for i, c := range s.cameras {
-		sources[i] = c
-	}
 	rep := &reporter{
-		link: s.link, lanes: s.lanes, sources: sources, classes: len(s.bundle.Classes),
-		interval: time.Duration(s.settings.Stats.Interval), stateDir: s.stateDir,
+		link: s.link, lanes: s.pipeline.reported, interval: time.Duration(s.settings.Stats.Interval), every: s.stats,
+		stateDir: s.stateDir,
 	}
 	stop := rep.start()
-	slog.Info("running", "run", s.run, "bundle", s.bundle.Name, "provider", s.engine.Info().Provider, "broker", s.link.url)
+	nets := s.pipeline.now().nets
+	slog.Info("running", "run", s.run, "bundle", nets.bundle.Name, "provider", nets.engine.Info().Provider,
+		"broker", s.link.url)
 	var wg sync.WaitGroup
-	for _, l := range s.lanes {
-		wg.Go(func() {
-			if err := l.loop.Run(ctx); err != nil {
-				s.health.Set(l.camera, err.Error())
-				slog.Error("loop ended", "camera", l.camera, "error", err)
-			}
-		})
-	}
+	wg.Go(func() { s.pipeline.watchPast(ctx) })
+	s.pipeline.start(ctx)
+	close(s.ready)
 	kept := s.keepAlive(ctx)
+	s.pipeline.wait()
 	wg.Wait()
 	kept()
 	stop()
@@ -325,11 +328,8 @@ func (s *service) loops(ctx context.Context) {
 // close ends what was opened, the connection last, so that "stopped" is told.
 func (s *service) close() error {
 	var errs []error
-	for _, c := range s.cameras {
-		errs = append(errs, c.Close())
-	}
-	if s.engine != nil {
-		errs = append(errs, s.engine.Close())
+	if s.pipeline != nil {
+		errs = append(errs, s.pipeline.close())
 	}
 	if s.link != nil {
 		errs = append(errs, s.link.close())

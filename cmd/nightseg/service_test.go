@@ -18,7 +18,7 @@ import (
 
 func TestPulse(t *testing.T) {
 	h := edge.NewHealth(nil)
-	p := newPulse(h, new(link), nil)
+	p := newPulse(h, new(link), func() []*edge.Recorder { return nil })
 	if got := p.text(); got != "running: 0.0 masks/s" {
 		t.Errorf("%q", got)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -26,22 +27,27 @@ const (
 // openCamera opens a camera of the settings so that its frames have the shape
 // that the bundle wants.
 func openCamera(ctx context.Context, c settings.Camera, b *model.Bundle, p play) (*camera.Source, error) {
+	return camera.Open(ctx, c.Source, cameraOptions(c, b, p))
+}
+
+func cameraOptions(c settings.Camera, b *model.Bundle, p play) camera.Options {
 	fit := c.Fit
 	if fit == "bundle" || fit == "" {
 		fit = b.Resize.Fit
 	}
-	return camera.Open(ctx, c.Source, camera.Options{
+	return camera.Options{
 		ID: c.ID, Width: b.Shapes[0][1], Height: b.Shapes[0][0],
 		Fit: fit, Filter: b.Resize.Filter, Antialias: b.Resize.Antialias,
 		Rotate: c.Rotate, FlipH: c.FlipH, FlipV: c.FlipV,
 		Rate: c.Rate, Realtime: p != playMax, Live: p == playLive, Loop: c.Loop,
-	})
+	}
 }
 
 // opened is a source that a liveCamera opened.
 type opened interface {
 	edge.SourceCloser
 	counted
+	Refit(camera.Options) error
 }
 
 // liveCamera is a camera that is opened again when it fails. Its counters are
@@ -52,15 +58,26 @@ type liveCamera struct {
 	mu      sync.Mutex
 	current opened
 	past    map[string]uint64
+	want    wanted
+	changes int // of want
+}
+
+// wanted is what a camera is to be opened as.
+type wanted struct {
+	settings.Camera
+	bundle *model.Bundle
 }
 
 // newLiveCamera makes a camera of a running service; open opens it once.
 func newLiveCamera(
-	id string, open func(context.Context) (opened, error), w edge.Watcher, h *edge.Health,
+	w wanted, open func(context.Context, wanted) (opened, error), watch edge.Watcher, h *edge.Health,
 ) *liveCamera {
-	c := &liveCamera{past: map[string]uint64{}}
-	c.Reopener = edge.NewReopener(id, func(ctx context.Context) (edge.SourceCloser, error) {
-		src, err := open(ctx)
+	c := &liveCamera{past: map[string]uint64{}, want: w}
+	c.Reopener = edge.NewReopener(w.ID, func(ctx context.Context) (edge.SourceCloser, error) {
+		c.mu.Lock()
+		want, changes := c.want, c.changes
+		c.mu.Unlock()
+		src, err := open(ctx, want)
 		if err != nil {
 			return nil, err
 		}
@@ -70,9 +87,34 @@ func newLiveCamera(
 			addCounts(c.past, c.current.Counters())
 		}
 		c.current = src
+		if c.changes == changes {
+			return src, nil
+		}
+		if err := src.Refit(cameraOptions(c.want.Camera, c.want.bundle, playLive)); err != nil {
+			return nil, errors.Join(err, src.Close())
+		}
 		return src, nil
-	}, w, h)
+	}, watch, h)
 	return c
+}
+
+// change makes the camera what is wanted now. It is opened anew only where that is
+// another source, or another rate to ask of it; what is seen of it changes between
+// two frames.
+func (c *liveCamera) change(w wanted) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old := c.want
+	c.want = w
+	c.changes++
+	if w.Source != old.Source || w.Rate != old.Rate || w.Loop != old.Loop {
+		c.Restart()
+		return nil
+	}
+	if c.current == nil {
+		return nil
+	}
+	return c.current.Refit(cameraOptions(w.Camera, w.bundle, playLive))
 }
 
 // Counters returns the frames that the camera lost, by reason.

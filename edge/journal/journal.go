@@ -53,14 +53,14 @@ func Prefix(l slog.Level) string {
 	return "<7>"
 }
 
-// Handler writes records that are at least of a level.
+// Handler writes records that are at least of a level, which may change.
 type Handler struct {
 	slog.Handler // renders to out.line
 	out          *output
 }
 
 // New returns a handler that writes to w in a format.
-func New(w io.Writer, format string, level slog.Level) *Handler {
+func New(w io.Writer, format string, level slog.Leveler) *Handler {
 	o := &output{w: w, faults: map[string]*fault{}, left: burst}
 	o.prefixed = format == Journal || format == Auto && Attached(w)
 	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: o.replace}

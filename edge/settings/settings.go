@@ -30,6 +30,8 @@ type Settings struct {
 	Cameras   []Camera `json:"cameras" min:"1" max:"16"`
 	Stats     Stats    `json:"stats"`
 	Log       Log      `json:"log"`
+
+	Probation Probation `json:"probation"`
 }
 
 // Broker says where masks go. With an URL of "embedded" the broker runs in this
@@ -89,6 +91,23 @@ type Camera struct {
 	FlipV  bool    `json:"flip_v"`
 	Rate   float64 `json:"rate" unit:"frames per second" min:"0" max:"1000"`
 	Loop   bool    `json:"loop"`
+
+	Blank []Region `json:"blank" min:"0" max:"16"`
+}
+
+// Region is a rectangle of a camera's picture, in fractions of its width and height.
+type Region struct {
+	X0 float64 `json:"x0" min:"0" max:"1"`
+	Y0 float64 `json:"y0" min:"0" max:"1"`
+	X1 float64 `json:"x1" min:"0" max:"1"`
+	Y1 float64 `json:"y1" min:"0" max:"1"`
+}
+
+// Probation says how long new settings are on trial.
+type Probation struct {
+	Seconds float64  `json:"seconds" min:"1" max:"60"`
+	Frames  int      `json:"frames" min:"1" max:"1000"`
+	Most    Duration `json:"most" min:"1s" max:"10m"`
 }
 
 // Stats says how often the figures of a camera are sent.
@@ -132,6 +151,8 @@ func Default() Settings {
 		Cameras:  []Camera{defaultCamera()},
 		Stats:    Stats{Interval: Duration(time.Second)},
 		Log:      Log{Level: "info", Format: "auto"},
+
+		Probation: Probation{Seconds: 5, Frames: 30, Most: Duration(30 * time.Second)},
 	}
 }
 

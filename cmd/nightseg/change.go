@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"reflect"
+
+	"nightseg/camera"
+	"nightseg/edge"
+	"nightseg/edge/settings"
+)
+
+// change is a change of a pipeline that is ready to be made.
+type change struct {
+	p        *pipeline
+	from, to arrangement
+	before   map[string]edge.Window // of each camera, in the time before the change
+	made     bool
+	shadow   *shadowReport
+}
+
+// Prepare implements control.Pipeline: it opens the networks that s asks for beside
+// those in force, and lets them see what the cameras see now.
+func (p *pipeline) Prepare(ctx context.Context, s settings.Settings, version int64) (*change, []settings.FieldError) {
+	c := &change{p: p, from: p.now()}
+	c.to = arrangement{settings: s, version: version, nets: c.from.nets}
+	bad := checkCameras(s)
+	if c.networksDiffer() {
+		nets, err := p.open(ctx, s)
+		if err != nil {
+			return nil, append(bad, networkError(s, err))
+		}
+		c.to.nets = nets
+	}
+	stages, stageErrors := stagesOf(s.Live(), c.to.nets.bundle)
+	bad = append(bad, stageErrors...)
+	if len(bad) == 0 && c.to.nets != c.from.nets {
+		if err := c.run(ctx, stages); err != nil {
+			bad = append(bad, networkError(s, err))
+		}
+	}
+	if len(bad) > 0 {
+		return nil, append(bad, c.abandon()...)
+	}
+	return c, nil
+}
+
+// networksDiffer reports whether the change needs other networks, or as many
+// engines of them as it has cameras.
+func (c *change) networksDiffer() bool {
+	a, b := &c.from.settings, &c.to.settings
+	return a.Bundle != b.Bundle || a.Engine != b.Engine || c.p.parallel(*a) != c.p.parallel(*b)
+}
+
+// run is the shadow run.
+func (c *change) run(ctx context.Context, s stageSettings) error {
+	var witnesses []*witness
+	now := 0.0
+	for _, st := range c.p.all() {
+		witnesses = append(witnesses, st.witness)
+		now = max(now, st.lane.loop.Stats().Totals().Stages[edge.StageInfer.String()].P50)
+	}
+	r, err := shadow(ctx, witnesses, c.to.nets, s, sameClasses(c.from.nets.bundle, c.to.nets.bundle), now)
+	c.shadow = &r
+	slog.Info("shadow run", "bundle", c.to.nets.bundle.Name, "frames", r.Frames, "ms", r.Ms, "now_ms", r.Now,
+		"agreement", r.Agreement, "error", err)
+	return err
+}
+
+// abandon closes what was opened for a change that is not made.
+func (c *change) abandon() []settings.FieldError {
+	if err := c.Close(); err != nil {
+		return []settings.FieldError{{Path: "bundle", Pointer: "/bundle", Problem: err.Error()}}
+	}
+	return nil
+}
+
+// networkError is why networks cannot be used, as an error of the field that names
+// them.
+func networkError(s settings.Settings, err error) settings.FieldError {
+	return settings.FieldError{
+		Path: "bundle", Pointer: "/bundle", Value: s.Bundle, Problem: err.Error(),
+		Remedy: "nightseg bundle verify shows on the device what is wrong; what ran before goes on",
+	}
+}
+
+// checkCameras looks at what the settings themselves cannot know: whether a source
+// can be one.
+func checkCameras(s settings.Settings) (bad []settings.FieldError) {
+	for i, c := range s.Cameras {
+		if err := camera.Check(c.Source); err != nil {
+			bad = append(bad, settings.FieldError{
+				Path: fmt.Sprintf("cameras[%d].source", i), Pointer: fmt.Sprintf("/cameras/%d/source", i),
+				Value: camera.Redact(c.Source), Problem: err.Error(),
+			})
+		}
+	}
+	return bad
+}
+
+// Apply implements control.Step.
+func (c *change) Apply(ctx context.Context) error {
+	c.before = c.p.lately()
+	if err := c.p.adopt(ctx, c.to); err != nil {
+		return err
+	}
+	c.made = true
+	return nil
+}
+
+// Undo implements control.Step.
+func (c *change) Undo(ctx context.Context) error {
+	if err := c.p.adopt(ctx, c.from); err != nil {
+		return err
+	}
+	c.made = false
+	return nil
+}
+
+// Close implements control.Step: it closes the networks that are not in force.
+func (c *change) Close() error {
+	if c.from.nets == c.to.nets {
+		return nil
+	}
+	if c.made {
+		return c.from.nets.engine.Close()
+	}
+	return c.to.nets.engine.Close()
+}
+
+// Probation implements control.Step.
+func (c *change) Probation(ctx context.Context) (any, error) {
+	r := trialReport{Shadow: c.shadow, Before: c.before}
+	var err error
+	r.Since, err = c.p.prove(ctx, c.to.settings.Probation, func(id string) (edge.Window, bool) {
+		was, had := c.before[id]
+		old, _ := cameraOf(c.from.settings, id)
+		now, _ := cameraOf(c.to.settings, id)
+		if old.Rate != now.Rate || old.Source != now.Source {
+			was.FPS = 0 // another rate is what was asked for
+		}
+		if c.from.settings.Threshold != c.to.settings.Threshold || !reflect.DeepEqual(old.Blank, now.Blank) {
+			was.Unknown = 1 // so is more of unknown
+		}
+		return was, had && was.Masks > 0
+	})
+	return r, err
+}
+
+// trialReport is what was seen of settings on trial.
+type trialReport struct {
+	Shadow *shadowReport          `json:"shadow,omitempty"`
+	Before map[string]edge.Window `json:"before"`
+	Since  map[string]edge.Window `json:"since"`
+}
+
