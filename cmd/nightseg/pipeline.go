@@ -23,6 +23,7 @@ type pipeline struct {
 	ctx      context.Context // of the loops
 	open     func(context.Context, settings.Settings) (*loaded, error) // networks
 	parallel func(settings.Settings) int // engines of the networks
+	meta     func(cameras []cameraMeta, nets *loaded) error // tells what is in force
 
 	mu       sync.Mutex // of what follows
 	in       arrangement
@@ -120,7 +121,7 @@ func (p *pipeline) describe() error {
 	for i, c := range in.settings.Cameras {
 		cameras[i] = cameraMeta{c.ID, camera.Redact(c.Source)}
 	}
-	return p.link.sendMeta(p.sender.run, in.nets.bundle, in.nets.engine.Info(), cameras)
+	return p.meta(cameras, in.nets)
 }
 
 // now returns the arrangement in force.

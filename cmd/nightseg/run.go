@@ -240,10 +240,14 @@ func (s *service) parallel(c settings.Settings) int {
 func (s *service) build(nets *loaded) error {
 	s.pipeline = &pipeline{
 		stationParts: stationParts{
-			sender: sender{s.settings.Fleet, s.settings.Device, s.run}, link: s.link,
+			sender: sender{s.settings.Fleet, s.settings.Device, s.run},
+			outlet: func(rate float64) edge.Publisher { return s.link.outlet(edge.Live, rate) },
 			health: s.health, alive: s.alive, degraded: &s.degraded,
 		},
 		open: s.open, parallel: s.parallel,
+		meta: func(cameras []cameraMeta, n *loaded) error {
+			return s.link.sendMeta(s.run, n.bundle, n.engine.Info(), cameras)
+		},
 	}
 	s.settings = s.settings.With(s.live(nets.bundle))
 	s.tracker.File = s.settings

@@ -29,7 +29,7 @@ type station struct {
 // stationParts are what all stations of a service have in common.
 type stationParts struct {
 	sender   sender
-	link     *link
+	outlet   func(rate float64) edge.Publisher
 	health   *edge.Health
 	alive    *alive.Group
 	degraded *atomic.Bool
@@ -50,7 +50,7 @@ func newStation(p *stationParts, c settings.Camera, s settings.Settings, nets *l
 	}
 	st.lane, err = newLane(laneParts{
 		camera: c.ID, source: st.camera, degraded: p.degraded, engine: infer, tap: st.witness,
-		publish: p.link.outlet(edge.Live, s.Publish.Rate), sender: p.sender,
+		publish: p.outlet(s.Publish.Rate), sender: p.sender,
 		Options: edge.Options{Policy: edge.Live, Health: p.health, Alive: p.alive},
 	}, s.Live(), nets.bundle)
 	if err != nil {
