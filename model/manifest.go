@@ -53,6 +53,7 @@ type Manifest struct {
 	Logits       [][2]int             `json:"logits,omitempty"` // [H, W] per shape, where not shape / Stride rounded up
 	Graphs       Graphs               `json:"graphs"`
 	ClassShares  []float64            `json:"class_shares"` // share of each class among labelled pixels, sum 1
+	Relight      string               `json:"relight,omitempty"` // mode it is best with; see RelightMode
 	Reweight     Reweight             `json:"reweight"`
 	Temperature  float64              `json:"temperature"` // logits are divided by it before a probability is taken
 	Calibration  json.RawMessage      `json:"calibration,omitempty"`
@@ -61,6 +62,18 @@ type Manifest struct {
 	Tolerance    map[string]Tolerance `json:"tolerance"` // by precision, or by "precision/provider"
 	Golden       Golden               `json:"golden"`
 	Card         Card                 `json:"card"`
+}
+
+// RelightMode is how pictures are best relit for the networks, none, gamma, clahe or
+// network: as the manifest says, else with its own network where there is one.
+func (m *Manifest) RelightMode() string {
+	switch {
+	case m.Relight != "":
+		return m.Relight
+	case m.Graphs.Relight != nil || m.Graphs.Fused != nil:
+		return "network"
+	}
+	return "none"
 }
 
 // Class is one entry of the palette; its ID is the value in the mask.

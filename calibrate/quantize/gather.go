@@ -189,12 +189,24 @@ func (n *networks) close() error {
 	return err
 }
 
-// see takes a frame through the networks; plain: also through the segmentation
-// network alone.
-func (n *networks) see(f *frame.Frame, plain bool) error {
-	if n.relight == nil {
+// see takes a frame through the networks as the bundle is best used, relit or not;
+// other: also the other way.
+func (n *networks) see(f *frame.Frame, other bool) error {
+	relit := n.Bundle.RelightMode() == frame.RelightNetwork.String()
+	if n.relight != nil && (relit || other) {
+		if err := n.together(f); err != nil {
+			return err
+		}
+	}
+	if !relit || other || n.relight == nil {
 		return n.alone(f)
 	}
+	return nil
+}
+
+// together takes a frame through the relight network, and what comes out of it
+// through the segmentation network.
+func (n *networks) together(f *frame.Frame) error {
 	copy(n.relight.Bytes(), f.Pix)
 	err := n.relight.run(func(v []float32) { n.relit = append(n.relit[:0], v...) })
 	if err != nil {
@@ -203,9 +215,6 @@ func (n *networks) see(f *frame.Frame, plain bool) error {
 	copy(n.segment.Floats(), n.relit)
 	if err := n.segment.run(nil); err != nil {
 		return fmt.Errorf("segmentation network: %w", err)
-	}
-	if plain {
-		return n.alone(f)
 	}
 	return nil
 }

@@ -26,7 +26,8 @@ import (
 )
 
 // plainEvery: so many frames apart, one also goes to the segmentation network as it
-// is, which then runs alone: the vehicle does not relight a bright picture.
+// is, which then runs alone: the vehicle does not relight a bright picture. Of a
+// bundle that is best without its relight network, such a frame is also relit.
 const plainEvery = 4
 
 // Source gives the frames of the drive from its start, in the bundle's size.

@@ -59,8 +59,7 @@ func newBenchCommand(a *app) *cobra.Command {
 	f.addShape(fs)
 	f.addParallel(fs, "0: one a thread, as replay --rate max")
 	fs.StringVar(&f.source, "images", "", "the same as SOURCE")
-	fs.StringVar(&f.relit, "relight", settings.Default().Relight.Mode,
-		"none, gamma, clahe or network, on every frame")
+	fs.StringVar(&f.relit, "relight", modeBundle, relightHelp+"; on every frame")
 	fs.StringVar(&f.codec, "codec", settings.Default().Codec, "form of a mask message: png or rle-zstd")
 	fs.StringVar(&f.broker, "broker", brokerProcess,
 		"process (one beside this program), mqtt://host:1883, or none")
@@ -181,7 +180,7 @@ func (bn *bench) info() benchInfo {
 		Bundle: bn.bundle.Name + " " + bn.bundle.Version, SHA256: bn.bundle.SHA256,
 		Engine: i.Engine, Provider: i.Provider, Precision: i.Precision, Library: i.Library, Threads: i.Threads,
 		Parallel: max(i.Parallel, 1), Classes: len(bn.bundle.Classes),
-		NodeShare: i.NodeShare, LoadMs: float64(i.LoadTime) / 1e6, Relight: bn.f.relit, Codec: bn.f.codec,
+		NodeShare: i.NodeShare, LoadMs: float64(i.LoadTime) / 1e6, Relight: relightOr(bn.f.relit, bn.bundle), Codec: bn.f.codec,
 		Pictures: bn.from, Shape: bn.bundle.Shapes[0], Frames: bn.perRound,
 		Rounds: bn.f.rounds, Broker: bn.f.broker,
 	}

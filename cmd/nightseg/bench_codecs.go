@@ -55,8 +55,7 @@ func newBenchCodecs(a *app) *cobra.Command {
 	}
 	fs := c.Flags()
 	f.modelFlags.add(fs)
-	fs.StringVar(&f.relit, "relight", settings.Default().Relight.Mode,
-		"none, gamma, clahe or network, on every frame")
+	fs.StringVar(&f.relit, "relight", modeBundle, relightHelp+"; on every frame")
 	fs.IntVar(&f.frames, "frames", 120, "frames of each source, at most")
 	fs.IntVar(&f.rounds, "rounds", 5, "times that each mask is encoded")
 	fs.StringVar(&f.out, "out", "", "folder to write the PNG messages to; it is made")

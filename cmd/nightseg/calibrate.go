@@ -26,6 +26,7 @@ func newCalibrateCommand(a *app) *cobra.Command {
 	c.AddCommand(
 		newCalibrateWeights(a),
 		newCalibrateStd(a),
+		newCalibrateRelight(a),
 		newCalibrateQuantize(a),
 		newCalibrateSensitivity(a),
 		newCalibrateGate(a),

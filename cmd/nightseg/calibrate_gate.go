@@ -40,7 +40,7 @@ func newCalibrateGate(a *app) *cobra.Command {
 	fs.StringVar(&f.labels, "labels", "", "folder of their labels: PNG of class ids, named like the pictures")
 	fs.StringVar(&f.mapFile, "map", "", `JSON file from label ids to classes, such as {"7": "road"}`)
 	fs.StringVar(&f.source, "source", "", "drive without labels: folder, video or URI")
-	fs.StringVar(&f.relight, "relight", "", "none, gamma, clahe or network (default: network where the bundle has it)")
+	fs.StringVar(&f.relight, "relight", "", relightHelp)
 	fs.IntVar(&f.block, "block", 0, "frames in a block of the bootstrap; 0: the cube root of their number")
 	fs.BoolVar(&f.inPlace, "in-place", false, "write the record into the bundle itself, as its next version")
 	f.lookFlags.add(fs)

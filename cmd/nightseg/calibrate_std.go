@@ -51,7 +51,7 @@ func newCalibrateStd(a *app) *cobra.Command {
 	fs.StringVar(&f.images, "images", "", "folder of pictures, or a tree of sequences")
 	fs.StringVar(&f.labels, "labels", "", "folder of labels: PNG of class ids, named like the pictures")
 	fs.StringVar(&f.mapFile, "map", "", `JSON file from label ids to classes, such as {"7": "road"}`)
-	fs.StringVar(&f.relight, "relight", "", "none, gamma, clahe or network (default: network where the bundle has it)")
+	fs.StringVar(&f.relight, "relight", "", relightHelp)
 	fs.Float64SliceVar(&f.stds, "std", nil, "spreads to try; 0 is always among them (default: 0 to 0.3 by 0.02)")
 	fs.StringSliceVar(&f.modes, "mode", []string{string(decide.Probability), string(decide.Logit)},
 		"probability, logit, or both")
@@ -107,17 +107,6 @@ func (f *stdFlags) grid(b *model.Bundle) ([]float64, error) {
 			f.stds, most)
 	}
 	return stds, nil
-}
-
-// relightOr is the mode that was asked for, or the one that a bundle is used with.
-func relightOr(mode string, b *model.Bundle) string {
-	if mode == "" {
-		mode = "none"
-		if b.Graphs.Relight != nil || b.Graphs.Fused != nil {
-			mode = "network"
-		}
-	}
-	return mode
 }
 
 // newSweep makes an evaluation whose variants are the points of the curve.

@@ -63,7 +63,7 @@ func newEvalCommand(a *app) *cobra.Command {
 		`JSON file from label ids to classes, such as {"7": "road"}; other ids are left out`)
 	fs.StringVar(&f.flicker, "flicker", "",
 		"folder of consecutive frames to measure flicker on, in place of a score")
-	fs.StringSliceVar(&f.relights, "relight", []string{"network"}, "none, gamma, clahe or network, or several")
+	fs.StringSliceVar(&f.relights, "relight", []string{modeBundle}, relightHelp+"; or several")
 	fs.Float64SliceVar(&f.stds, "std", nil,
 		"spread of the class weights, or several; 0: off (default: as the bundle says)")
 	fs.StringVar(&f.mode, "reweight", "bundle", "bundle, probability or logit")

@@ -120,7 +120,7 @@ func (g *evalGroup) add(l settings.Live, b *model.Bundle) error {
 		return usage(err)
 	}
 	g.variants = append(g.variants, &evalVariant{
-		precision: g.precision, relight: l.Relight.Mode, std: s.decide.Std, decide: d,
+		precision: g.precision, relight: s.relight.Mode.String(), std: s.decide.Std, decide: d,
 	})
 	return nil
 }

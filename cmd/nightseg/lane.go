@@ -150,9 +150,9 @@ func stagesOf(l settings.Live, b *model.Bundle) (s stageSettings, bad []settings
 			Path: path, Pointer: pointer, Value: fmt.Sprint(value), Problem: err.Error(), Remedy: remedy,
 		})
 	}
-	mode, ok := frame.ParseRelight(l.Relight.Mode)
+	mode, ok := frame.ParseRelight(relightOr(l.Relight.Mode, b))
 	if !ok {
-		refuse("relight.mode", "/relight/mode", l.Relight.Mode, errUnknownWord, "use none, gamma, clahe or network")
+		refuse("relight.mode", "/relight/mode", l.Relight.Mode, errUnknownWord, "use bundle, none, gamma, clahe or network")
 	}
 	if mode == frame.RelightNetwork && b.Graphs.Relight == nil && b.Graphs.Fused == nil {
 		refuse("relight.mode", "/relight/mode", l.Relight.Mode, model.ErrNoRelight, "use none, gamma or clahe")
@@ -175,6 +175,19 @@ func stagesOf(l settings.Live, b *model.Bundle) (s stageSettings, bad []settings
 	return s, bad
 }
 
+// relightOr is the mode that was asked for, or the one that a bundle is best with.
+func relightOr(mode string, b *model.Bundle) string {
+	if mode == "" || mode == modeBundle {
+		return b.RelightMode()
+	}
+	return mode
+}
+
+// modeBundle stands for what the bundle says.
+const modeBundle = "bundle"
+
+const relightHelp = "none, gamma, clahe, network, or bundle: what the bundle is best with"
+
 var errUnknownWord = errors.New("is not known")
 
 // decideSettings takes from the bundle what the live settings leave to it.
@@ -183,7 +196,7 @@ func decideSettings(l settings.Live, b *model.Bundle) decide.Settings {
 		Mode: decide.Mode(b.Reweight.Mode), Std: b.Reweight.Std, Threshold: l.Threshold,
 		Temperature: b.Temperature, Shares: b.ClassShares, AlignCorners: b.AlignCorners,
 	}
-	if l.Reweight.Mode != "bundle" && l.Reweight.Mode != "" {
+	if l.Reweight.Mode != modeBundle && l.Reweight.Mode != "" {
 		d.Mode = decide.Mode(l.Reweight.Mode)
 	}
 	if l.Reweight.Std != nil {

@@ -81,7 +81,7 @@ func newReplayCommand(a *app) *cobra.Command {
 
 // addLive adds the flags of the settings that a service can change while it runs.
 func (f *replayFlags) addLive(fs *pflag.FlagSet) {
-	fs.StringVar(&f.live.Relight.Mode, "relight", f.live.Relight.Mode, "none, gamma, clahe or network")
+	fs.StringVar(&f.live.Relight.Mode, "relight", f.live.Relight.Mode, relightHelp)
 	fs.StringVar(&f.live.Relight.Gate, "gate", f.live.Relight.Gate, "when to relight: always, dark or never")
 	fs.Float64Var(&f.std, "std", 0, "spread of the class weights; 0: off (default: as the bundle says)")
 	fs.StringVar(&f.live.Reweight.Mode, "reweight", f.live.Reweight.Mode, "bundle, probability or logit")
