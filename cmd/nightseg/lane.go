@@ -103,7 +103,14 @@ func stagesOf(l settings.Live, b *model.Bundle) (s stageSettings, bad []settings
 			Path: path, Pointer: pointer, Value: fmt.Sprint(value), Problem: err.Error(), Remedy: remedy,
 		})
 	}
-	mode, ok := frame.ParseRelight(l.Relight.Mode)
+	word := l.Relight.Mode
+	if word == "bundle" {
+		word = "network"
+		if b.Graphs.Relight == nil && b.Graphs.Fused == nil {
+			word = "gamma"
+		}
+	}
+	mode, ok := frame.ParseRelight(word)
 	if !ok {
 		refuse("relight.mode", "/relight/mode", l.Relight.Mode, errUnknownWord, "use none, gamma, clahe or network")
 	}

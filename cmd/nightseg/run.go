@@ -124,8 +124,12 @@ func (s *service) load(f *runFlags) error {
 	if _, err := os.Stat(defaultConfig); name == "" && err == nil {
 		name = defaultConfig
 	}
-	var err error
-	s.settings, s.source, err = settings.Load(name, filepath.Join(s.stateDir, "last-good.yaml"))
+	lastGood := filepath.Join(s.stateDir, "last-good.yaml")
+	bases, text, err := settings.Load(name, lastGood)
+	s.settings, s.source = bases[0].Settings, bases[0].Source
+	if s.source == settings.FromFile {
+		err = errors.Join(err, settings.Keep(lastGood, text))
+	}
 	if s.settings.StateDir != "" {
 		s.stateDir = s.settings.StateDir
 	}

@@ -273,7 +273,7 @@ func TestRunTakesDesiredSettings(t *testing.T) {
 	r := document(ob, "/config/reported", func(r *settings.Reported) bool {
 		return r.Rejected != nil && r.Rejected.Version == last
 	})
-	if r.Version != 3 || r.Source != "desired" || r.Live.Codec != "rle-zstd" {
+	if r.Version != 3 || r.Source != "desired" || r.Settings.Codec != "rle-zstd" {
 		t.Errorf("reported %+v", r)
 	}
 }
