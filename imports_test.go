@@ -40,14 +40,20 @@ var rules = []rule{
 		pkg: "edge/mqtt", may: []string{"edge/message", "edge/frame"},
 		deny: "it sends bytes: what they mean, and who made them, is not its business",
 	},
+	{pkg: "edge/disk", deny: "files are files, whatever is in them"},
+	{pkg: "edge/disk/disktest", may: []string{"edge/disk"}, deny: "it stands in for a disk, whoever writes to it"},
 	{
 		pkg:  "edge/spool",
-		may:  []string{"edge/message", "edge/frame"},
+		may:  []string{"edge/disk", "edge/message", "edge/frame"},
 		deny: "it keeps bytes for the broker, and must work when the rest does not",
 	},
 	{
-		pkg:  "edge/settings",
+		pkg: "edge/settings", may: []string{"edge/disk"},
 		deny: "settings are read and checked before, and without, the loop; others turn them into options",
+	},
+	{
+		pkg: "edge/control", may: []string{"edge/disk", "edge/settings"},
+		deny: "what settings steer is behind an interface: changing them must not depend on how it runs",
 	},
 	{pkg: "edge/alive", deny: "whether threads get on must not depend on what they do"},
 	{pkg: "edge/journal", deny: "all parts write to the log; it must not need any of them"},
@@ -139,6 +145,7 @@ var banned = []struct {
 }{
 	{"cmd/...", nil, "a program is not a library: move what is needed to a package of its own"},
 	{"calibrate/...", []string{"cmd/...", "calibrate/..."}, "it is offline; the service must build and run without it"},
+	{"edge/disk/disktest", nil, "it is for tests"},
 	{
 		"model/ort",
 		[]string{"cmd/...", "calibrate/..."},

@@ -58,13 +58,31 @@ func (h *Health) Clear(part string) {
 	h.tell()
 }
 
+// Of returns the reasons of a camera, "" where there are none.
+func (h *Health) Of(camera string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []string
+	for part, reason := range h.reasons {
+		if isOf(part, camera) {
+			all = append(all, reason)
+		}
+	}
+	sort.Strings(all)
+	return strings.Join(all, "; ")
+}
+
+func isOf(part, camera string) bool {
+	return part == camera || strings.HasPrefix(part, partName(camera, ""))
+}
+
 // Forget takes away all reasons of a camera that is not looked through any more.
 func (h *Health) Forget(camera string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := len(h.reasons)
 	maps.DeleteFunc(h.reasons, func(part, _ string) bool {
-		return part == camera || strings.HasPrefix(part, partName(camera, ""))
+		return isOf(part, camera)
 	})
 	if len(h.reasons) < n {
 		h.tell()

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"reflect"
 
 	"nightseg/camera"
 	"nightseg/edge"
+	"nightseg/edge/control"
 	"nightseg/edge/settings"
 )
 
@@ -15,42 +15,37 @@ import (
 type change struct {
 	p        *pipeline
 	from, to arrangement
+	what     settings.Changed
 	before   map[string]edge.Window // of each camera, in the time before the change
 	made     bool
 	shadow   *shadowReport
 }
 
-// Prepare implements control.Pipeline: it opens the networks that s asks for beside
-// those in force, and lets them see what the cameras see now.
-func (p *pipeline) Prepare(ctx context.Context, s settings.Settings, version int64) (*change, []settings.FieldError) {
+// Prepare implements control.Pipeline: it opens the networks that the settings ask
+// for beside those in force, and lets them see what the cameras see now.
+func (p *pipeline) Prepare(ctx context.Context, d settings.Desired) (control.Step, []settings.FieldError) {
 	c := &change{p: p, from: p.now()}
-	c.to = arrangement{settings: s, version: version, nets: c.from.nets}
-	bad := checkCameras(s)
-	if c.networksDiffer() {
-		nets, err := p.open(ctx, s)
+	c.to = arrangement{settings: d.Settings, version: d.Version, nets: c.from.nets}
+	c.what = settings.Changes(c.from.settings, d.Settings)
+	bad := checkCameras(d.Settings)
+	if c.what.Networks || p.parallel(c.from.settings) != p.parallel(d.Settings) {
+		nets, err := p.open(ctx, d.Settings)
 		if err != nil {
-			return nil, append(bad, networkError(s, err))
+			return nil, append(bad, networkError(d.Settings, err))
 		}
 		c.to.nets = nets
 	}
-	stages, stageErrors := stagesOf(s.Live(), c.to.nets.bundle)
+	stages, stageErrors := stagesOf(d.Settings.Live(), c.to.nets.bundle)
 	bad = append(bad, stageErrors...)
 	if len(bad) == 0 && c.to.nets != c.from.nets {
 		if err := c.run(ctx, stages); err != nil {
-			bad = append(bad, networkError(s, err))
+			bad = append(bad, networkError(d.Settings, err))
 		}
 	}
 	if len(bad) > 0 {
 		return nil, append(bad, c.abandon()...)
 	}
 	return c, nil
-}
-
-// networksDiffer reports whether the change needs other networks, or as many
-// engines of them as it has cameras.
-func (c *change) networksDiffer() bool {
-	a, b := &c.from.settings, &c.to.settings
-	return a.Bundle != b.Bundle || a.Engine != b.Engine || c.p.parallel(*a) != c.p.parallel(*b)
 }
 
 // run is the shadow run.
@@ -131,20 +126,29 @@ func (c *change) Close() error {
 
 // Probation implements control.Step.
 func (c *change) Probation(ctx context.Context) (any, error) {
+	of := map[string]expectation{}
+	for _, cam := range c.to.settings.Cameras {
+		of[cam.ID] = expectation{was: c.before[cam.ID], needed: c.before[cam.ID].Masks > 0}
+	}
+	for _, cam := range c.what.Cameras {
+		e, now := of[cam.ID], edge.Window{}
+		switch {
+		case cam.Added, cam.Reopen:
+			e = expectation{was: now, needed: true} // another picture, at another rate
+		case cam.Blank:
+			e.was.Unknown = 1
+		}
+		of[cam.ID] = e
+	}
+	if c.to.settings.Threshold > c.from.settings.Threshold {
+		for id, e := range of {
+			e.was.Unknown = 1
+			of[id] = e
+		}
+	}
 	r := trialReport{Shadow: c.shadow, Before: c.before}
 	var err error
-	r.Since, err = c.p.prove(ctx, c.to.settings.Probation, func(id string) (edge.Window, bool) {
-		was, had := c.before[id]
-		old, _ := cameraOf(c.from.settings, id)
-		now, _ := cameraOf(c.to.settings, id)
-		if old.Rate != now.Rate || old.Source != now.Source {
-			was.FPS = 0 // another rate is what was asked for
-		}
-		if c.from.settings.Threshold != c.to.settings.Threshold || !reflect.DeepEqual(old.Blank, now.Blank) {
-			was.Unknown = 1 // so is more of unknown
-		}
-		return was, had && was.Masks > 0
-	})
+	r.Since, err = c.p.prove(ctx, c.to.settings.Probation, of)
 	return r, err
 }
 
@@ -154,4 +158,3 @@ type trialReport struct {
 	Before map[string]edge.Window `json:"before"`
 	Since  map[string]edge.Window `json:"since"`
 }
-

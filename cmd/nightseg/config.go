@@ -79,8 +79,8 @@ type configReport struct {
 }
 
 func (a *app) configCheck(name string) error {
-	_, source, err := settings.Load(name, "")
-	r := configReport{File: name, Valid: source == settings.FromFile, Errors: []settings.FieldError{}}
+	bases, _, err := settings.Load(name, "")
+	r := configReport{File: name, Valid: bases[0].Source == settings.FromFile, Errors: []settings.FieldError{}}
 	var list settings.Errors
 	switch {
 	case errors.As(err, &list):
@@ -103,10 +103,11 @@ func (a *app) configCheck(name string) error {
 func (a *app) configShow(args []string) error {
 	s := settings.Default()
 	if len(args) == 1 {
-		var err error
-		if s, _, err = settings.Load(args[0], ""); err != nil {
+		bases, _, err := settings.Load(args[0], "")
+		if err != nil {
 			return usage(err)
 		}
+		s = bases[0].Settings
 	}
 	if a.json {
 		return a.printJSON(s)

@@ -19,8 +19,9 @@ func (d *doctor) config(context.Context) {
 	if d.f.config == "" {
 		return
 	}
-	s, source, err := settings.Load(d.f.config, "")
-	if source != settings.FromFile {
+	bases, _, err := settings.Load(d.f.config, "")
+	s := bases[0].Settings
+	if bases[0].Source != settings.FromFile {
 		d.fail("settings", err.Error(), "correct the file: nightseg config check "+d.f.config)
 		return
 	}

@@ -17,6 +17,7 @@ import (
 	"nightseg/edge/frame"
 	"nightseg/edge/message"
 	"nightseg/edge/mqtt"
+	"nightseg/edge/settings"
 )
 
 // patience bounds every wait of the tests for something that is sure to come.
@@ -188,6 +189,15 @@ func (ob *observer) message(m mqtt.Message) {
 	default:
 		offer(ob.others, m)
 	}
+}
+
+// answer waits for the next answer to a document.
+func (ob *observer) answer() (a settings.Ack) {
+	ob.t.Helper()
+	if err := json.Unmarshal(receive(ob.t, ob.acks, "an answer"), &a); err != nil {
+		ob.t.Fatal(err)
+	}
+	return a
 }
 
 // mask waits for a mask that fits.

@@ -127,6 +127,20 @@ func (l *link) status(degraded bool, reason string) {
 	}
 }
 
+// answer sends an answer to a document; without a broker there is nobody to answer.
+func (l *link) answer(a settings.Ack) {
+	if l.client != nil && !l.client.Ack(a.JSON()) {
+		slog.Warn("config/ack: the broker does not take answers", "version", a.Version)
+	}
+}
+
+// report tells what settings are in force.
+func (l *link) report(r settings.Reported) {
+	if l.client != nil {
+		l.client.SetReported(r.JSON())
+	}
+}
+
 // away says why the broker does not hear of us, nothing where it does.
 func (l *link) away() string {
 	if l.client == nil {

@@ -20,10 +20,10 @@ import (
 // it runs: see Prepare.
 type pipeline struct {
 	stationParts
-	ctx      context.Context // of the loops
+	ctx      context.Context                                           // of the loops
 	open     func(context.Context, settings.Settings) (*loaded, error) // networks
-	parallel func(settings.Settings) int // engines of the networks
-	meta     func(cameras []cameraMeta, nets *loaded) error // tells what is in force
+	parallel func(settings.Settings) int                               // engines of the networks
+	meta     func(cameras []cameraMeta, nets *loaded) error            // tells what is in force
 
 	mu       sync.Mutex // of what follows
 	in       arrangement

@@ -81,7 +81,7 @@ func pipelineOf(t *testing.T, by networksBy, sources ...string) (*pipeline, *col
 	needEngine(t)
 	s := settings.Default()
 	s.Bundle, s.Relight.Gate = tinyBundle(t), "always"
-	s.Probation = settings.Probation{Seconds: 0.2, Frames: 5, Most: settings.Duration(2 * time.Second)}
+	s.Probation = settings.Probation{Seconds: 1, Frames: 5}
 	s.Cameras = nil
 	for i, source := range sources {
 		s.Cameras = append(s.Cameras, settings.Camera{ID: string(rune('a' + i)), Source: source, Fit: "bundle"})
@@ -130,25 +130,25 @@ func pipelineOf(t *testing.T, by networksBy, sources ...string) (*pipeline, *col
 const camera60 = "synth://?seed=7&size=48x32&fps=60&loop=8"
 
 // change brings settings into force, and returns what came of the probation.
-func (p *pipeline) change(t *testing.T, s settings.Settings, version int64) (*change, error) {
+func (p *pipeline) change(t *testing.T, s settings.Settings, version int64) error {
 	t.Helper()
-	c, bad := p.Prepare(t.Context(), s, version)
+	c, bad := p.Prepare(t.Context(), settings.Desired{Version: version, Settings: s})
 	if len(bad) > 0 {
 		t.Fatal(settings.Errors(bad))
 	}
 	if err := c.Apply(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	_, err := c.Probation(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	_, err := c.Probation(ctx)
 	if err != nil {
-		if err := c.Undo(t.Context()); err != nil {
-			t.Error(err)
-		}
+		err = errors.Join(err, c.Undo(t.Context()))
 	}
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	return c, err
+	return err
 }
 
 // TestSwapOfBundles replaces networks by ones of another name and of another size
@@ -163,7 +163,7 @@ func TestSwapOfBundles(t *testing.T) {
 	out.more("a", 10)
 	for i, to := range []struct{ bundle, shape string }{{other, ""}, {"street-11", "320x240"}, {s.Bundle, ""}, {other, ""}} {
 		s.Bundle, s.Engine.Shape = to.bundle, to.shape
-		if _, err := p.change(t, s, int64(i+1)); err != nil {
+		if err := p.change(t, s, int64(i+1)); err != nil {
 			t.Fatal(err)
 		}
 		now := p.now().nets.bundle
@@ -274,7 +274,7 @@ func TestBadNetworksAreNotKept(t *testing.T) {
 	for i, name := range names {
 		next := s
 		next.Bundle = name
-		c, refused := p.Prepare(t.Context(), next, int64(i+1))
+		c, refused := p.Prepare(t.Context(), settings.Desired{Version: int64(i + 1), Settings: next})
 		if strings.HasSuffix(name, "at once") {
 			if len(refused) != 1 || refused[0].Pointer != "/bundle" || !strings.Contains(refused[0].Problem, "shadow run") {
 				t.Errorf("%s: %v", name, refused)
@@ -286,7 +286,9 @@ func TestBadNetworksAreNotKept(t *testing.T) {
 			if err := c.Apply(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			report, err := c.Probation(t.Context())
+			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+			report, err := c.Probation(ctx)
+			cancel()
 			if err == nil {
 				t.Errorf("%s: passed with %+v", name, report)
 			}
@@ -339,7 +341,7 @@ func TestCamerasComeAndGo(t *testing.T) {
 	for i, step := range steps {
 		next := s
 		next.Cameras = step.cameras
-		if _, err := p.change(t, next, int64(i+1)); err != nil {
+		if err := p.change(t, next, int64(i+1)); err != nil {
 			t.Errorf("%s: %v", step.name, err)
 		}
 		step.check()
@@ -358,7 +360,7 @@ func TestCamerasComeAndGo(t *testing.T) {
 	}
 	next := s
 	next.Cameras = []settings.Camera{{ID: "b", Source: "nothing://at all"}}
-	if _, bad := p.Prepare(t.Context(), next, 9); len(bad) != 1 || bad[0].Pointer != "/cameras/0/source" {
+	if _, bad := p.Prepare(t.Context(), settings.Desired{Version: 9, Settings: next}); len(bad) != 1 || bad[0].Pointer != "/cameras/0/source" {
 		t.Errorf("%v", bad)
 	}
 }
@@ -368,27 +370,44 @@ func with(c settings.Camera, change func(*settings.Camera)) settings.Camera {
 	return c
 }
 
+// TestNewCameraMustGiveMasks adds cameras that give nothing.
+func TestNewCameraMustGiveMasks(t *testing.T) {
+	p, out, s := pipelineOf(t, nil, camera60)
+	out.more("a", 5)
+	next := s
+	next.Cameras = append(slices.Clone(s.Cameras), settings.Camera{ID: "b", Source: filepath.Join(t.TempDir(), "none")})
+	if err := p.change(t, next, 1); err == nil || !strings.Contains(err.Error(), "camera b: 0 of 5 masks") {
+		t.Errorf("%v", err)
+	}
+	if n := len(p.all()); n != 1 {
+		t.Errorf("%d cameras", n)
+	}
+	if bad, reason := p.health.State(); bad {
+		t.Errorf("degraded: %s", reason)
+	}
+	out.more("a", 5)
+}
+
 func TestWorse(t *testing.T) {
 	good := edge.Window{Seconds: 10, Masks: 300, FPS: 30, P95: 40, Largest: 0.5, Unknown: 0.01}
 	for name, c := range map[string]struct {
-		now  edge.Window
-		had  bool
-		want string
+		now, was edge.Window
+		want     string
 	}{
-		"as before":       {good, true, ""},
-		"half the rate":   {edge.Window{Masks: 150, FPS: 15, P95: 40, Largest: 0.5}, true, ""},
-		"less":            {edge.Window{Masks: 140, FPS: 14, P95: 40, Largest: 0.5}, true, "14.0 masks per second, were 30.0"},
-		"late":            {edge.Window{Masks: 300, FPS: 30, P95: 300, Largest: 0.5}, true, "300 ms"},
-		"a little late":   {edge.Window{Masks: 300, FPS: 30, P95: 200, Largest: 0.5}, true, ""},
-		"all road":        {edge.Window{Masks: 300, FPS: 30, P95: 40, Largest: 0.99}, true, "one class"},
-		"nothing known":   {edge.Window{Masks: 300, FPS: 30, P95: 40, Unknown: 0.97}, true, "no class"},
-		"nothing":         {edge.Window{}, true, "no masks"},
-		"refused":         {edge.Window{Masks: 300, FPS: 30, Refused: 1}, true, "1 frames refused"},
-		"dead, as before": {edge.Window{}, false, ""},
-		"new":             {edge.Window{Masks: 1, FPS: 1, P95: 4000, Largest: 1}, false, ""},
-		"new and refused": {edge.Window{Masks: 1, Refused: 3}, false, "3 frames refused"},
+		"as before":       {good, good, ""},
+		"half the rate":   {edge.Window{Masks: 150, FPS: 15, P95: 40, Largest: 0.5}, good, ""},
+		"less":            {edge.Window{Masks: 140, FPS: 14, P95: 40, Largest: 0.5}, good, "14.0 masks per second, were 30.0"},
+		"late":            {edge.Window{Masks: 300, FPS: 30, P95: 300, Largest: 0.5}, good, "300 ms"},
+		"a little late":   {edge.Window{Masks: 300, FPS: 30, P95: 200, Largest: 0.5}, good, ""},
+		"all road":        {edge.Window{Masks: 300, FPS: 30, P95: 40, Largest: 0.99}, good, "one class"},
+		"nothing known":   {edge.Window{Masks: 300, FPS: 30, P95: 40, Unknown: 0.97}, good, "no class"},
+		"nothing":         {edge.Window{}, good, "no masks"},
+		"refused":         {edge.Window{Masks: 300, FPS: 30, Refused: 1}, good, "1 frames refused"},
+		"dead, as before": {edge.Window{}, edge.Window{}, ""},
+		"new":             {edge.Window{Masks: 1, FPS: 1, P95: 4000, Largest: 1}, edge.Window{}, ""},
+		"new and refused": {edge.Window{Masks: 1, Refused: 3}, edge.Window{}, "3 frames refused"},
 	} {
-		got := strings.Join(worse(c.now, good, c.had), "; ")
+		got := strings.Join(worse(c.now, c.was), "; ")
 		if c.want == "" && got != "" || !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}

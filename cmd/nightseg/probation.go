@@ -1,11 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"nightseg/edge"
@@ -16,9 +17,10 @@ import (
 const (
 	leastRate    = 0.5  // times the masks per second
 	mostLatency  = 3.0  // times the 95th percentile from capture to broker
-	moreLatency  = 0.2  // ... and seconds, which a fast pipeline may be slower in any case
+	moreLatency  = 200  // ... and milliseconds, which a fast pipeline may be slower in any case
 	mostOneClass = 0.98 // share of the pixels with a class that are of one, where it was below 0.9
 	mostUnknown  = 0.95 // share of the pixels without a class, where it was below 0.5
+	mostRefused  = 2    // frames that a stage did not take, before the end is not waited for
 )
 
 // recent is how long before a change is looked at.
@@ -72,11 +74,17 @@ func (p *pipeline) lately() map[string]edge.Window {
 	return all
 }
 
-// prove waits until every camera has shown, for as long as the settings say, that
-// it does as well as before, and returns what it saw. before tells that, and
-// whether there is something to compare with.
+// expectation is what is asked of a camera on probation.
+type expectation struct {
+	was    edge.Window // before, where it had masks
+	needed bool        // it must give masks
+}
+
+// prove waits until every camera that must give masks has done so for as long as
+// the settings say, and returns what it saw of all. Where ctx ends before, it is an
+// error.
 func (p *pipeline) prove(
-	ctx context.Context, want settings.Probation, before func(id string) (edge.Window, bool),
+	ctx context.Context, want settings.Probation, of map[string]expectation,
 ) (map[string]edge.Window, error) {
 	start := map[string]*edge.Snapshot{}
 	for _, st := range p.all() {
@@ -85,20 +93,22 @@ func (p *pipeline) prove(
 	}
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	begin := time.Now()
 	for {
-		seen, waits := p.since(start, want)
-		if len(waits) == 0 || time.Since(begin) >= time.Duration(want.Most) {
-			return seen, judge(seen, before)
+		seen, waits := p.since(start, want, of)
+		if len(waits) == 0 {
+			return seen, judge(seen, of)
 		}
-		for id, w := range seen {
-			if w.Refused > 2 {
-				return seen, fmt.Errorf("camera %s: %d frames refused", id, w.Refused)
+		for _, w := range seen {
+			if w.Refused > mostRefused {
+				return seen, judge(seen, of)
 			}
 		}
 		select {
 		case <-ctx.Done():
-			return seen, ctx.Err()
+			if err := judge(seen, of); err != nil {
+				return seen, err
+			}
+			return seen, p.missing(waits, seen, want)
 		case <-tick.C:
 		}
 	}
@@ -106,52 +116,65 @@ func (p *pipeline) prove(
 
 // since returns what each camera did since its snapshot, and those that are not
 // seen for long enough.
-func (p *pipeline) since(start map[string]*edge.Snapshot, want settings.Probation) (seen map[string]edge.Window, waits []string) {
+func (p *pipeline) since(
+	start map[string]*edge.Snapshot, want settings.Probation, of map[string]expectation,
+) (seen map[string]edge.Window, waits []string) {
 	seen = map[string]edge.Window{}
 	for _, st := range p.all() {
 		var now edge.Snapshot
 		st.lane.loop.Stats().Snapshot(&now)
 		w := now.Since(start[st.id])
 		seen[st.id] = w
-		if w.Seconds < want.Seconds || w.Masks < uint64(want.Frames) {
+		if w.Seconds < float64(want.Seconds) || of[st.id].needed && w.Masks < uint64(want.Frames) {
 			waits = append(waits, st.id)
 		}
 	}
 	return seen, waits
 }
 
+// missing says which cameras have not given enough masks, and what is known of why.
+func (p *pipeline) missing(ids []string, seen map[string]edge.Window, want settings.Probation) error {
+	var all []string
+	for _, id := range ids {
+		text := fmt.Sprintf("camera %s: %d of %d masks", id, seen[id].Masks, want.Frames)
+		if why := p.health.Of(id); why != "" {
+			text += " (" + why + ")"
+		}
+		all = append(all, text)
+	}
+	return errors.New(strings.Join(all, "; "))
+}
+
 // judge says which cameras do not do as well as before, and in what.
-func judge(seen map[string]edge.Window, before func(id string) (edge.Window, bool)) error {
-	var errs []error
-	for id, w := range seen {
-		was, had := before(id)
-		for _, why := range worse(w, was, had) {
-			errs = append(errs, fmt.Errorf("camera %s: %s", id, why))
+func judge(seen map[string]edge.Window, of map[string]expectation) error {
+	var all []string
+	for _, id := range slices.Sorted(maps.Keys(seen)) {
+		for _, why := range worse(seen[id], of[id].was) {
+			all = append(all, "camera "+id+": "+why)
 		}
 	}
-	slices.SortFunc(errs, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
-	return errors.Join(errs...)
+	if len(all) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(all, "; "))
 }
 
 // worse says in what a camera is worse than before. One that gave nothing before
 // is not compared, but must not refuse frames.
-func worse(w, was edge.Window, had bool) (why []string) {
+func worse(w, was edge.Window) (why []string) {
 	if w.Refused > 0 && w.Refused > was.Refused {
 		why = append(why, fmt.Sprintf("%d frames refused", w.Refused))
 	}
-	if w.Masks == 0 {
-		if had {
-			why = append(why, "no masks any more")
-		}
+	if was.Masks == 0 {
 		return why
 	}
-	if !had {
-		return why
+	if w.Masks == 0 {
+		return append(why, "no masks any more")
 	}
 	if w.FPS < leastRate*was.FPS {
 		why = append(why, fmt.Sprintf("%.1f masks per second, were %.1f", w.FPS, was.FPS))
 	}
-	if w.P95 > mostLatency*was.P95 && w.P95 > was.P95+1000*moreLatency {
+	if w.P95 > mostLatency*was.P95 && w.P95 > was.P95+moreLatency {
 		why = append(why, fmt.Sprintf("%.0f ms from capture to broker, were %.0f", w.P95, was.P95))
 	}
 	if w.Largest > mostOneClass && was.Largest < 0.9 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 
 	"nightseg/edge"
 	"nightseg/edge/alive"
+	"nightseg/edge/control"
 	"nightseg/edge/journal"
 	"nightseg/edge/settings"
 	"nightseg/model"
@@ -62,15 +64,13 @@ func newRunCommand(a *app) *cobra.Command {
 type service struct {
 	flags    *runFlags
 	settings settings.Settings // to start with
-	source   string            // where they are from
 	run      string
 	stateDir string
 	health   *edge.Health
 	link     *link
 	pipeline *pipeline
 	degraded atomic.Bool
-	ready    chan struct{} // closed when the cameras are there
-	tracker  *settings.LiveTracker
+	control  *control.Controller
 	level    slog.LevelVar
 	stats    chan time.Duration // another interval of the statistics
 	manager  *alive.Manager     // nil: no service manager started this
@@ -79,36 +79,44 @@ type service struct {
 
 // Parts of the service that can be a reason to be degraded, beside the cameras.
 const (
-	partSettings     = "settings"
-	partLiveSettings = "live settings"
-	partBundle       = "bundle"
+	partFile   = "settings file"
+	partLive   = "live settings"
+	partBundle = "bundle"
+	partChange = "settings"
 )
 
 // tellWait is how long a start that fails waits for a broker to tell it why.
 const tellWait = 2 * time.Second
 
 func (a *app) run(ctx context.Context, f *runFlags) (err error) {
-	s := &service{
-		flags: f, run: newRun(), stateDir: stateDir(), ready: make(chan struct{}), stats: make(chan time.Duration, 1),
-	}
-	fileErr := s.load(f)
-	if fileErr != nil && (f.strict && s.source != settings.FromFile) {
+	s := &service{flags: f, run: newRun(), stateDir: stateDir(), stats: make(chan time.Duration, 1)}
+	s.health = edge.NewHealth(func(degraded bool, reason string) {
+		s.degraded.Store(degraded)
+		if s.link != nil {
+			s.link.status(degraded, reason)
+		}
+	})
+	fileErr := s.load(a.err)
+	if fileErr != nil && f.strict {
 		return usage(fileErr)
 	}
-	s.level.Set(logLevel(s.settings.Log.Level))
-	slog.SetDefault(slog.New(journal.New(a.err, s.settings.Log.Format, &s.level)))
 	s.findManager()
 	defer func() { err = errors.Join(err, s.close()) }()
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // before close, which waits for those who wait for the lanes
-	if err := s.connect(ctx); err != nil {
+	defer cancel()
+	if err := s.connect(); err != nil {
 		return err
 	}
 	if fileErr != nil {
-		slog.Error("settings", "error", fileErr, "in_force", s.source)
-		s.health.Set(partSettings, fileErr.Error())
+		s.health.Set(partFile, fileErr.Error())
 	}
 	nets, err := s.networks(ctx)
+	if ctx.Err() != nil { // told to stop meanwhile
+		if nets != nil {
+			return nets.engine.Close()
+		}
+		return nil
+	}
 	if err != nil {
 		s.health.Set(partBundle, err.Error())
 		return errors.Join(err, s.link.waitConnected(ctx, tellWait))
@@ -120,37 +128,66 @@ func (a *app) run(ctx context.Context, f *runFlags) (err error) {
 	return nil
 }
 
-// load reads the settings file, or what stands in for it, and puts the flags
-// that were given before it.
-func (s *service) load(f *runFlags) error {
-	name := f.config
+// load reads the settings file, or what stands in for it, with the flags that were
+// given over it, and what was remembered of changes to it. It returns why the file
+// is not used.
+func (s *service) load(log io.Writer) error {
+	name := s.flags.config
 	if _, err := os.Stat(defaultConfig); name == "" && err == nil {
 		name = defaultConfig
 	}
-	var err error
-	s.settings, s.source, err = settings.Load(name, filepath.Join(s.stateDir, "last-good.yaml"))
-	if s.settings.StateDir != "" {
-		s.stateDir = s.settings.StateDir
+	lastGood := filepath.Join(s.stateDir, "last-good.yaml")
+	bases, text, err := settings.Load(name, lastGood)
+	for i := range bases {
+		s.flags.over(&bases[i].Settings)
 	}
-	e := &s.settings.Engine
+	if d := bases[0].Settings.StateDir; d != "" {
+		s.stateDir = d
+	}
+	o := control.Options{
+		Bases: bases, Dir: filepath.Join(s.stateDir, "settings"), Run: s.run,
+		Answer: func(a settings.Ack) { s.link.answer(a) },
+		Report: func(r settings.Reported) { s.link.report(r) },
+		Degraded: func(reason string) {
+			s.health.Clear(partChange)
+			if reason != "" {
+				s.health.Set(partChange, reason)
+			}
+		},
+		Keep:   func() error { return settings.Keep(lastGood, text) },
+		Bundle: func() string { return s.pipeline.now().nets.bundle.SHA256 },
+	}
+	s.level.Set(logLevel(bases[0].Settings.Log.Level))
+	slog.SetDefault(slog.New(journal.New(log, bases[0].Settings.Log.Format, &s.level)))
+	o.Logger = slog.Default()
+	if err != nil {
+		o.FileError = err.Error()
+		slog.Error("settings", "error", err, "in_force", bases[0].Source)
+	}
+	s.control = control.New(o)
+	s.settings = s.control.InForce().Settings
+	s.level.Set(logLevel(s.settings.Log.Level))
+	if bases[0].Source == settings.FromFile {
+		return nil // what is wrong is the copy, which is told
+	}
+	return err
+}
+
+// over puts the flags that were given over settings.
+func (f *runFlags) over(s *settings.Settings) {
 	for flag, set := range map[string]func(){
-		"bundle":    func() { s.settings.Bundle = f.bundle },
-		"engine":    func() { e.Name = f.engine },
-		"provider":  func() { e.Provider = f.Provider },
-		"precision": func() { e.Precision = f.Precision },
-		"threads":   func() { e.Threads = f.Threads },
-		"shape":     func() { e.Shape = f.shape },
-		"lib-dir":   func() { e.LibDir = f.LibDir },
+		"bundle":    func() { s.Bundle = f.bundle },
+		"engine":    func() { s.Engine.Name = f.engine },
+		"provider":  func() { s.Engine.Provider = f.Provider },
+		"precision": func() { s.Engine.Precision = f.Precision },
+		"threads":   func() { s.Engine.Threads = f.Threads },
+		"shape":     func() { s.Engine.Shape = f.shape },
+		"lib-dir":   func() { s.Engine.LibDir = f.LibDir },
 	} {
 		if f.changed(flag) {
 			set()
 		}
 	}
-	s.tracker = &settings.LiveTracker{File: s.settings, Run: s.run, Source: s.source}
-	if err != nil {
-		s.tracker.FileError = err.Error()
-	}
-	return err
 }
 
 func logLevel(name string) slog.Level {
@@ -171,31 +208,36 @@ func stateDir() string {
 
 // connect opens the way to the broker first, so that whatever goes wrong
 // afterwards can be told.
-func (s *service) connect(ctx context.Context) error {
+func (s *service) connect() error {
 	c := s.settings
 	l, err := openLink(linkOptions{
 		Broker: c.Broker, sender: sender{c.Fleet, c.Device, s.run}, qos: byte(c.Publish.QoS), queue: c.Publish.Queue,
-		onDesired: func(b []byte) { s.desired(ctx, b) }, logger: slog.Default(),
+		onDesired: s.control.Offer, logger: slog.Default(),
 	})
 	if err != nil {
 		return err
 	}
 	s.link = l
-	s.health = edge.NewHealth(func(degraded bool, reason string) {
-		s.degraded.Store(degraded)
+	if degraded, reason := s.health.State(); degraded {
 		l.status(degraded, reason)
-	})
+	}
 	if l.client != nil {
 		l.client.SetSchema(settings.DesiredSchema())
 	}
 	return nil
 }
 
-// networks opens bundle and engine to start with. Where the named bundle is bad it
-// goes on with the one that ships, degraded.
+// networks opens bundle and engine to start with. Where those of a document cannot
+// be opened it goes back to the settings before it; where those of the file cannot,
+// it goes on with the bundle that ships, degraded.
 func (s *service) networks(ctx context.Context) (*loaded, error) {
 	defer s.manager.Starting("networks are loaded, or compiled for this machine", mostStart)()
 	nets, err := s.open(ctx, s.settings)
+	for err != nil && ctx.Err() == nil && s.control.InForce().Version > 0 {
+		slog.Error("settings", "version", s.control.InForce().Version, "error", err)
+		s.settings = s.control.Fallback(err.Error()).Settings
+		nets, err = s.open(ctx, s.settings)
+	}
 	if err == nil || s.flags.strict || s.settings.Bundle == "" && s.settings.Engine.Shape == "" {
 		return nets, err
 	}
@@ -249,66 +291,25 @@ func (s *service) build(nets *loaded) error {
 			return s.link.sendMeta(s.run, n.bundle, n.engine.Info(), cameras)
 		},
 	}
-	s.settings = s.settings.With(s.live(nets.bundle))
-	s.tracker.File = s.settings
-	if s.link.client != nil {
-		s.link.client.SetReported(s.tracker.Reported().JSON())
-	}
-	return s.pipeline.begin(arrangement{settings: s.settings, nets: nets})
+	d := s.control.InForce()
+	return s.pipeline.begin(arrangement{
+		settings: d.Settings.With(s.live(d.Settings, nets.bundle)), version: d.Version, nets: nets,
+	})
 }
 
 // live are the live settings to start with: those of the file, or where the
 // bundle does not allow them, the bundle's own.
-func (s *service) live(b *model.Bundle) settings.Live {
-	l := s.settings.Live()
-	_, bad := stagesOf(l, b)
+func (s *service) live(c settings.Settings, b *model.Bundle) settings.Live {
+	_, bad := stagesOf(c.Live(), b)
 	if len(bad) == 0 {
-		return l
+		return c.Live()
 	}
-	s.health.Set(partLiveSettings, settings.Errors(bad).Error())
-	l = settings.Default().Live()
-	if b.Graphs.Relight == nil && b.Graphs.Fused == nil {
-		l.Relight.Mode = "gamma"
-	}
-	return l
-}
-
-// desired handles a document from config/desired.
-func (s *service) desired(ctx context.Context, b []byte) {
-	select {
-	case <-s.ready:
-	case <-ctx.Done():
-		return
-	}
-	doc, _ := settings.ParseDesired(b, s.tracker.File) // for its version; Handle tells what is wrong
-	ack := s.tracker.Handle(b, func(l settings.Live) []settings.FieldError {
-		c, bad := s.pipeline.Prepare(ctx, s.settings.With(l), doc.Version)
-		if len(bad) > 0 {
-			return bad
-		}
-		if err := c.Apply(ctx); err != nil {
-			return []settings.FieldError{{Problem: err.Error(), Remedy: "send it again"}}
-		}
-		return nil
-	})
-	if ack.Result == "applied" {
-		s.health.Clear(partLiveSettings)
-	}
-	reported := s.tracker.Reported()
-	slog.Info("config/desired", "version", ack.Version, "result", ack.Result, "errors", settings.Errors(ack.Errors))
-	s.link.client.SetReported(reported.JSON())
-	if !s.link.client.Ack(ack.JSON()) {
-		slog.Warn("config/ack: the broker does not take answers", "version", ack.Version)
-	}
+	s.health.Set(partLive, settings.Errors(bad).Error())
+	return settings.Default().Live()
 }
 
 // loops runs the lanes until ctx is done.
 func (s *service) loops(ctx context.Context) {
-	if bad, reason := s.health.State(); bad {
-		s.link.status(bad, reason)
-	} else {
-		s.link.status(false, "")
-	}
 	rep := &reporter{
 		link: s.link, lanes: s.pipeline.reported, interval: time.Duration(s.settings.Stats.Interval), every: s.stats,
 		stateDir: s.stateDir,
@@ -317,16 +318,27 @@ func (s *service) loops(ctx context.Context) {
 	nets := s.pipeline.now().nets
 	slog.Info("running", "run", s.run, "bundle", nets.bundle.Name, "provider", nets.engine.Info().Provider,
 		"broker", s.link.url)
+	s.pipeline.start(ctx)
+	s.link.status(s.health.State())
 	var wg sync.WaitGroup
 	wg.Go(func() { s.pipeline.watchPast(ctx) })
-	s.pipeline.start(ctx)
-	close(s.ready)
+	wg.Go(func() { s.begun(ctx) })
+	wg.Go(func() { s.control.Run(ctx, s) })
 	kept := s.keepAlive(ctx)
-	s.pipeline.wait()
 	wg.Wait()
+	s.pipeline.wait()
 	kept()
 	stop()
 	slog.Info("stopping")
+}
+
+// begun tells when the settings that this run began with have shown that the
+// process lives with them.
+func (s *service) begun(ctx context.Context) {
+	figures, _ := s.pipeline.prove(ctx, s.settings.Probation, nil) // how cameras do is not asked
+	if ctx.Err() == nil {
+		s.control.Started(trialReport{Since: figures})
+	}
 }
 
 // close ends what was opened, the connection last, so that "stopped" is told.
@@ -338,5 +350,5 @@ func (s *service) close() error {
 	if s.link != nil {
 		errs = append(errs, s.link.close())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.control.Close())...)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"image"
 	"image/png"
@@ -172,9 +171,12 @@ func TestRunWithBadSettings(t *testing.T) {
 	needEngine(t)
 	b := startBroker(t, "")
 	ob := observe(t, b.URL())
-	file := settingsFile(t, b.URL(), synthCamera)
+	file := settingsFile(t, b.URL(), synthCamera, shortTrial)
 	good := start(t, "run", "--config", file)
 	ob.status(mqtt.Online, "")
+	eventually(t, "the file has proven itself", func() bool {
+		return exists(filepath.Join(os.Getenv("STATE_DIRECTORY"), "last-good.yaml"))
+	})
 	if code := good.stop(t); code != exitDone {
 		t.Fatalf("exit code %d", code)
 	}
@@ -187,7 +189,7 @@ func TestRunWithBadSettings(t *testing.T) {
 
 	t.Run("strict", func(t *testing.T) {
 		code, _, errOut := command(t, "run", "--config", file, "--strict")
-		if code != exitUsage || !strings.Contains(errOut, "line 6") || !strings.Contains(errOut, `did you mean "codec"?`) {
+		if code != exitUsage || !strings.Contains(errOut, "line 7") || !strings.Contains(errOut, `did you mean "codec"?`) {
 			t.Errorf("exit code %d, %s", code, errOut)
 		}
 	})
@@ -212,22 +214,21 @@ func TestRunTakesDesiredSettings(t *testing.T) {
 	needEngine(t)
 	b := startBroker(t, "")
 	ob := observe(t, b.URL())
-	start(t, "run", "--config", settingsFile(t, b.URL(), synthCamera))
+	start(t, "run", "--config", settingsFile(t, b.URL(), synthCamera, shortTrial))
 	if m := ob.anyMask(); m.Header.Codec != message.PNG || m.Settings != 0 {
 		t.Fatalf("before: %s, settings %d", m.Header.Codec, m.Settings)
 	}
 	send := func(text string) settings.Ack {
 		t.Helper()
 		publish(t, b.URL(), testBase+"/config/desired", text)
-		var a settings.Ack
-		if err := json.Unmarshal(receive(t, ob.acks, "an answer"), &a); err != nil {
-			t.Fatal(err)
-		}
-		return a
+		return ob.answer()
 	}
 	doc := `{"version": 3, "codec": "rle-zstd", "threshold": 0.99, "reweight": {"std": 0},
 		"relight": {"mode": "gamma", "gate": "always"}}`
-	if a := send(doc); a.Result != "applied" || a.InForce != 3 {
+	if a := send(doc); a.Result != "trial" || a.InForce != 3 {
+		t.Fatalf("answer %+v", a)
+	}
+	if a := ob.answer(); a.Result != "applied" || a.InForce != 3 {
 		t.Fatalf("answer %+v", a)
 	}
 	m := ob.mask("with the settings", func(s *seen) bool {
@@ -273,9 +274,63 @@ func TestRunTakesDesiredSettings(t *testing.T) {
 	r := document(ob, "/config/reported", func(r *settings.Reported) bool {
 		return r.Rejected != nil && r.Rejected.Version == last
 	})
-	if r.Version != 3 || r.Source != "desired" || r.Live.Codec != "rle-zstd" {
+	if r.Version != 3 || r.Source != "desired" || r.Settings.Codec != "rle-zstd" {
 		t.Errorf("reported %+v", r)
 	}
+}
+
+// shortTrial is a line of a settings file.
+const shortTrial = "probation: {seconds: 1, frames: 5, most: 5s}"
+
+// TestRunChangesAllOfItself changes bundle and cameras over MQTT, comes back with
+// them after a restart without the broker's word, and goes back from what is no good.
+func TestRunChangesAllOfItself(t *testing.T) {
+	needEngine(t)
+	b := startBroker(t, "")
+	ob := observe(t, b.URL())
+	other := filepath.Join(t.TempDir(), "other")
+	copyBundle(t, other, "tiny-3", "tiny-4")
+	file := settingsFile(t, b.URL(), synthCamera, shortTrial)
+	p := start(t, "run", "--config", file)
+	first := ob.anyMask()
+	answers := func(text string, want ...settings.Result) (last settings.Ack) {
+		t.Helper()
+		publish(t, b.URL(), testBase+"/config/desired", text)
+		for _, w := range want {
+			if last = ob.answer(); last.Result != w {
+				t.Fatalf("%s: %+v, want %s", text, last, w)
+			}
+		}
+		return last
+	}
+	rear := `{"id": "rear", "source": "synth://?seed=8&fps=30&loop=4"}`
+	answers(`{"version": 1, "bundle": "`+other+`", "cameras": [{"id": "front"}, `+rear+`], "stats": {"interval": "100ms"}}`,
+		"trial", "applied")
+	changed := ob.mask("of the other bundle and camera", func(s *seen) bool {
+		return s.Bundle != first.Bundle && s.Camera == "rear" && s.Settings == 1
+	})
+	meta := document(ob, "/meta", func(m *metaDocument) bool { return len(m.Cameras) == 2 })
+	if meta.Bundle.Name != "tiny-4" || meta.Bundle.SHA256 != changed.Bundle {
+		t.Errorf("meta %+v", meta.Bundle)
+	}
+	if a := answers(`{"version": 2, "bundle": "/nowhere"}`, "rejected"); a.Errors[0].Pointer != "/bundle" || a.InForce != 1 {
+		t.Errorf("%+v", a)
+	}
+	bad := `{"version": 3, "cameras": [{"id": "front"}, {"id": "rear", "source": "/nowhere"}]}`
+	if a := answers(bad, "trial", "rolled_back"); !strings.Contains(a.Reason, "camera rear: 0 of 5 masks") || a.InForce != 1 {
+		t.Errorf("%+v", a)
+	}
+	answers(bad, "rejected") // the broker has it still
+	ob.mask("as before", func(s *seen) bool { return s.Camera == "rear" && s.Settings == 1 })
+	if code := p.stop(t); code != exitDone {
+		t.Fatalf("exit code %d", code)
+	}
+	ob.status(mqtt.Stopped, "")
+	start(t, "run", "--config", file)
+	ob.mask("after a restart", func(s *seen) bool {
+		return s.Run != first.Run && s.Bundle == changed.Bundle && s.Camera == "rear" && s.Settings == 1
+	})
+	ob.status(mqtt.Online, "")
 }
 
 func TestRunEndsCleanly(t *testing.T) {

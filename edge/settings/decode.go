@@ -15,6 +15,7 @@ type decoder struct {
 	errs  Errors
 	lines map[string]int // line of each field that the document gives
 	bad   map[string]bool
+	file  *Settings // of a document: what it goes over; of a file: nil
 }
 
 // Parse reads a YAML file over the factory settings, and checks the whole. The
@@ -66,7 +67,7 @@ func (d *decoder) fail(at path, value, problem, allowed, remedy string) {
 	}
 	d.errs = append(d.errs, FieldError{
 		Path: p, Pointer: at.pointer(), Line: line,
-		Value: show(value), Problem: problem, Allowed: allowed, Remedy: remedy,
+		Value: show(redact(value)), Problem: problem, Allowed: allowed, Remedy: remedy,
 	})
 }
 
@@ -159,7 +160,10 @@ func (d *decoder) decodeStruct(n node, v reflect.Value, at path) {
 		switch {
 		case !ok:
 			d.seen(field, k.line)
-			d.fail(field, "", "unknown key", "", suggest(v.Type(), k.name))
+			d.fail(field, "", "unknown key", "", d.suggest(v.Type(), k.name))
+		case d.file != nil && v.Type().Field(index).Tag.Get("live") == string(ClassFile):
+			d.fail(field, n.items[i].text, "cannot be changed over MQTT", "",
+				"in the settings file only, then restart")
 		case given[k.name]:
 			d.fail(field, "", "given twice", "", fmt.Sprintf("keep one (the second is on line %d)", k.line))
 		default:
@@ -167,6 +171,14 @@ func (d *decoder) decodeStruct(n node, v reflect.Value, at path) {
 			d.decode(n.items[i], v.Field(index), field, v.Type().Field(index).Tag)
 		}
 		given[k.name] = true
+	}
+	for i := range v.NumField() {
+		// A text that is missing is found by the checks: an empty one is never right.
+		f := v.Type().Field(i)
+		name := f.Tag.Get("json")
+		if f.Tag.Get("need") != "" && !given[name] && v.Field(i).Kind() != reflect.String {
+			d.fail(at.key(name), "", "missing", allowed(v.Field(i), f.Tag), "")
+		}
 	}
 }
 
@@ -179,11 +191,30 @@ func (d *decoder) decodeList(n node, v reflect.Value, at path) {
 	for i, item := range n.items {
 		entry := list.Index(i)
 		if camera, ok := entry.Addr().Interface().(*Camera); ok {
-			*camera = Camera{Fit: defaultCamera().Fit} // id and source have no default in a list
+			*camera = d.cameraUnder(item)
 		}
 		d.decode(item, entry, at.index(i), "")
 	}
+	if len(n.items) == 0 {
+		list = reflect.Zero(v.Type()) // so that equal settings are equal in memory
+	}
 	v.Set(list)
+}
+
+// cameraUnder returns what an entry of the list of cameras goes over: in a
+// document the file's camera of its id, if there is one.
+func (d *decoder) cameraUnder(entry node) Camera {
+	for i, k := range entry.keys {
+		if k.name != "id" || d.file == nil {
+			continue
+		}
+		for _, c := range d.file.Cameras {
+			if c.ID == entry.items[i].text {
+				return c
+			}
+		}
+	}
+	return Camera{Fit: defaultCamera().Fit} // id and source have no default in a list
 }
 
 func fieldOf(t reflect.Type, name string) (int, bool) {
@@ -205,8 +236,12 @@ func keysOf(t reflect.Type) []string {
 
 // suggest finds the key that was meant: a near one here, or the same one in
 // another group.
-func suggest(t reflect.Type, name string) string {
-	if near := nearest(name, keysOf(t)); near != "" {
+func (d *decoder) suggest(t reflect.Type, name string) string {
+	keys := keysOf(t)
+	if d.file != nil && t == reflect.TypeFor[Settings]() {
+		keys = append(keys, documentKeys...)
+	}
+	if near := nearest(name, keys); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	root := reflect.TypeFor[Settings]()
@@ -226,7 +261,7 @@ func suggest(t reflect.Type, name string) string {
 			return fmt.Sprintf("did you mean %s.%s?", f.Tag.Get("json"), name)
 		}
 	}
-	return "known keys: " + strings.Join(keysOf(t), ", ")
+	return "known keys: " + strings.Join(keys, ", ")
 }
 
 // checkTags checks ranges, values and forms of all fields below v.
@@ -275,6 +310,8 @@ func (d *decoder) checkScalar(v reflect.Value, at path, tag reflect.StructTag) {
 		d.fail(at, text, "no such value", allowed(v, tag), remedy)
 	}
 	switch pattern := tag.Get("pattern"); {
+	case v.Kind() == reflect.String && len(text) > maxText:
+		d.fail(at, text, "too long", fmt.Sprintf("at most %d bytes", maxText), "")
 	case pattern == "id" && !isID(text):
 		d.fail(at, text, "no id", allowed(v, tag), "")
 	case pattern == "size" && text != "" && !isSize(text):
@@ -291,6 +328,9 @@ func isSize(s string) bool {
 	}
 	return ok
 }
+
+// maxText is the longest text, in bytes.
+const maxText = 1024
 
 func isID(s string) bool {
 	for i := range len(s) {

@@ -15,7 +15,7 @@ import (
 func (s Settings) YAML(notes bool) []byte {
 	factory := Default()
 	w := &yamlWriter{notes: notes}
-	w.group(reflectOf(&s), reflectOf(&factory), "", "")
+	w.group(reflectOf(&s), reflectOf(&factory), "", "", "")
 	return w.Bytes()
 }
 
@@ -24,24 +24,25 @@ type yamlWriter struct {
 	notes bool
 }
 
-func (w *yamlWriter) group(v, factory reflect.Value, at, indent string) {
+func (w *yamlWriter) group(v, factory reflect.Value, at, indent string, class Class) {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		name := f.Tag.Get("json")
-		w.note(join(at, name), f.Tag, v.Field(i), factory.Field(i), indent)
+		class := classOf(f.Tag, class)
+		w.note(join(at, name), f.Tag, v.Field(i), factory.Field(i), indent, class)
 		switch value := v.Field(i); {
 		case value.Kind() == reflect.Struct:
 			fmt.Fprintf(w, "%s%s:\n", indent, name)
-			w.group(value, factory.Field(i), name, indent+"  ")
+			w.group(value, factory.Field(i), join(at, name), indent+"  ", class)
 		case value.Kind() == reflect.Slice:
-			w.list(name, value, indent)
+			w.list(join(at, name), name, value, indent, class)
 		default:
 			fmt.Fprintf(w, "%s%s: %s\n", indent, name, yamlScalar(value))
 		}
 	}
 }
 
-func (w *yamlWriter) list(name string, v reflect.Value, indent string) {
+func (w *yamlWriter) list(at, name string, v reflect.Value, indent string, class Class) {
 	if v.Len() == 0 {
 		fmt.Fprintf(w, "%s%s: []\n", indent, name)
 		return
@@ -50,12 +51,14 @@ func (w *yamlWriter) list(name string, v reflect.Value, indent string) {
 	factory := reflect.New(v.Type().Elem()).Elem()
 	for i := range v.Len() {
 		fmt.Fprintf(w, "%s  -\n", indent)
-		w.group(v.Index(i), factory, name, indent+"    ")
+		w.group(v.Index(i), factory, at, indent+"    ", class)
 	}
 }
 
 // note writes what a key means above it.
-func (w *yamlWriter) note(name string, tag reflect.StructTag, v, factory reflect.Value, indent string) {
+func (w *yamlWriter) note(
+	name string, tag reflect.StructTag, v, factory reflect.Value, indent string, class Class,
+) {
 	if !w.notes {
 		return
 	}
@@ -69,12 +72,12 @@ func (w *yamlWriter) note(name string, tag reflect.StructTag, v, factory reflect
 	if a := allowed(v, tag); a != "" && v.Kind() != reflect.Bool {
 		text += ". Allowed: " + a
 	}
-	if tag.Get("live") == "true" {
-		text += ". Can be changed while running"
+	if class == ClassFile {
+		text += ". Only in this file"
 	}
 	// A camera of a list has no factory setting, and the device's is another on
 	// each machine.
-	simple := factory.Kind() != reflect.Struct && factory.Kind() != reflect.Slice && indent != "    " &&
+	simple := factory.Kind() != reflect.Struct && factory.Kind() != reflect.Slice && len(indent) < 4 &&
 		name != "device"
 	if simple && yamlScalar(v) != yamlScalar(factory) {
 		text += ". Factory: " + yamlScalar(factory)

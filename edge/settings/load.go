@@ -1,107 +1,82 @@
 package settings
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+
+	"nightseg/edge/disk"
 )
 
 // Where settings came from.
 const (
+	FromDesired  = "desired"  // a document over the file
+	FromPrevious = "previous" // the document before it
 	FromFile     = "file"
 	FromLastGood = "last-good"
 	FromFactory  = "factory"
 )
 
-// Load reads the settings file. A good one is copied to lastGood, if that is not
-// empty; of a bad one Load returns the last good copy, or where there is none
-// the factory settings. The settings can always be used: err says what is wrong
-// with the file, or, with the source FromFile, why the copy could not be kept.
-// An empty name asks for the factory settings.
-func Load(name, lastGood string) (s Settings, source string, err error) {
+// Base is settings that a document goes over, and where they are from.
+type Base struct {
+	Settings Settings
+	Source   string // FromFile, FromLastGood or FromFactory
+}
+
+// Load reads a settings file and what can stand in for it, best first: the file,
+// where it is good; the copy of the last good one; the factory settings. The first
+// can always be used: err says what is wrong with the file or, where that is the
+// first, with the copy. Text is the file's, where it is good. An empty name asks
+// for the factory settings; an empty lastGood for no copy.
+func Load(name, lastGood string) (bases []Base, text []byte, err error) {
+	factory := Base{Default(), FromFactory}
 	if name == "" {
-		return Default(), FromFactory, nil
+		return []Base{factory}, nil, nil
 	}
-	text, err := readLimited(name)
+	s, text, err := read(name)
 	if err == nil {
-		if s, err = Parse(text); err == nil {
-			return s, FromFile, keep(lastGood, text)
+		bases = append(bases, Base{s, FromFile})
+	} else {
+		err = fmt.Errorf("settings %s: %w", name, err)
+	}
+	if lastGood != "" {
+		s, _, copyErr := read(lastGood)
+		if copyErr == nil {
+			bases = append(bases, Base{s, FromLastGood})
+		} else if !errors.Is(copyErr, os.ErrNotExist) {
+			err = errors.Join(err, fmt.Errorf("last good settings %s: %w", lastGood, copyErr))
 		}
 	}
-	err = fmt.Errorf("settings %s: %w", name, err)
-	if lastGood == "" {
-		return Default(), FromFactory, err
-	}
-	text, readErr := readLimited(lastGood)
-	if readErr == nil {
-		if s, readErr = Parse(text); readErr == nil {
-			return s, FromLastGood, err
-		}
-	}
-	if !errors.Is(readErr, os.ErrNotExist) {
-		err = errors.Join(err, fmt.Errorf("last good settings %s: %w", lastGood, readErr))
-	}
-	return Default(), FromFactory, err
+	return append(bases, factory), text, err
 }
 
-// readLimited does not read more than a parser would take.
-func readLimited(name string) ([]byte, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("no regular file")
-	}
-	if info.Size() > maxDocument {
-		return nil, fmt.Errorf("%d bytes are above the limit of %d", info.Size(), maxDocument)
-	}
-	return os.ReadFile(name)
-}
-
-func keep(name string, text []byte) error {
-	if name == "" {
-		return nil
-	}
-	if old, err := os.ReadFile(name); err == nil && bytes.Equal(old, text) {
-		return nil // flash wears out
-	}
-	if err := writeAtomic(name, text); err != nil {
-		return fmt.Errorf("keep the last good settings: %w", err)
+// Keep makes text the last good copy. It belongs to the moment when the settings
+// have proven themselves: a file may be well formed and still end the process.
+func Keep(lastGood string, text []byte) error {
+	if err := disk.Keep(lastGood, text); err != nil {
+		return fmt.Errorf("keep the last good settings %s: %w", lastGood, err)
 	}
 	return nil
 }
 
-// writeAtomic replaces a file in such a way that after a power cut either the
-// old or the new content is there, whole.
-func writeAtomic(name string, text []byte) error {
-	dir := filepath.Dir(name)
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return err
+// read does not read more than a parser would take.
+func read(name string) (Settings, []byte, error) {
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return Settings{}, nil, err
+	case !info.Mode().IsRegular():
+		return Settings{}, nil, errors.New("no regular file")
+	case info.Size() > maxDocument:
+		return Settings{}, nil, fmt.Errorf("%d bytes are above the limit of %d", info.Size(), maxDocument)
 	}
-	f, err := os.CreateTemp(dir, "."+filepath.Base(name)+".*")
+	text, err := os.ReadFile(name)
 	if err != nil {
-		return err
+		return Settings{}, nil, err
 	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), name)
-	}
+	s, err := Parse(text)
 	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+		return Settings{}, nil, err
 	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return s, text, nil
 }

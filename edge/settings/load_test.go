@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -17,60 +18,82 @@ func write(t *testing.T, name, text string) {
 
 func says(err error, words string) bool { return err != nil && strings.Contains(err.Error(), words) }
 
-func TestLoadFallsBack(t *testing.T) {
-	dir := t.TempDir()
-	name, good := filepath.Join(dir, "nightseg.yaml"), filepath.Join(dir, "state", "last-good.yaml")
+func sources(bases []Base) (list []string) {
+	for _, b := range bases {
+		list = append(list, b.Source)
+	}
+	return list
+}
 
-	s, source, err := Load(name, good)
-	if source != FromFactory || !errors.Is(err, os.ErrNotExist) || s.Codec != "png" {
-		t.Errorf("no file: %s, %v", source, err)
-	}
-
-	write(t, name, "codec: rle-zstd\n")
-	if s, source, err = Load(name, good); source != FromFile || err != nil || s.Codec != "rle-zstd" {
-		t.Fatalf("good file: %s, %v", source, err)
-	}
-	if kept, err := os.ReadFile(good); err != nil || string(kept) != "codec: rle-zstd\n" {
-		t.Fatalf("last good copy: %q, %v", kept, err)
-	}
-
-	write(t, name, "codec: gif\n")
-	s, source, err = Load(name, good)
-	if source != FromLastGood || s.Codec != "rle-zstd" || !says(err, "line 1: codec") {
-		t.Errorf("bad file: %s, %v", source, err)
-	}
-	if kept, _ := os.ReadFile(good); string(kept) != "codec: rle-zstd\n" {
-		t.Error("the bad file was kept as good")
-	}
-
-	write(t, good, "codec: bmp\n")
-	s, source, err = Load(name, good)
-	if source != FromFactory || s.Codec != "png" || !says(err, "last good settings") {
-		t.Errorf("both bad: %s, %v", source, err)
-	}
-	left, err := filepath.Glob(filepath.Join(dir, "state", ".*"))
-	if err != nil || len(left) > 0 {
-		t.Errorf("temporary files were left: %v, %v", left, err)
+func TestLoad(t *testing.T) {
+	const good, bad = "codec: rle-zstd\n", "codec: gif\n"
+	all := []string{FromFile, FromLastGood, FromFactory}
+	for _, c := range []struct {
+		name, file, copy string // "-": not there
+		want             []string
+		codec, says      string // of the error; "": none
+	}{
+		{"good", good, "-", []string{FromFile, FromFactory}, "rle-zstd", ""},
+		{"good, with a copy", good, "codec: png\n", all, "rle-zstd", ""},
+		{"good, with a bad copy", good, bad, []string{FromFile, FromFactory}, "rle-zstd", "last good settings"},
+		{"no file", "-", "-", []string{FromFactory}, "png", "no such file"},
+		{"no file, a copy", "-", good, []string{FromLastGood, FromFactory}, "rle-zstd", "no such file"},
+		{"bad, a copy", bad, good, []string{FromLastGood, FromFactory}, "rle-zstd", "line 1: codec"},
+		{"both bad", bad, bad, []string{FromFactory}, "png", "last good settings"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			name, lastGood := filepath.Join(dir, "nightseg.yaml"), filepath.Join(dir, "last-good.yaml")
+			for file, text := range map[string]string{name: c.file, lastGood: c.copy} {
+				if text != "-" {
+					write(t, file, text)
+				}
+			}
+			bases, text, err := Load(name, lastGood)
+			if !reflect.DeepEqual(sources(bases), c.want) || bases[0].Settings.Codec != c.codec {
+				t.Errorf("got %v, codec %s", sources(bases), bases[0].Settings.Codec)
+			}
+			if (c.says == "") != (err == nil) || c.says != "" && !says(err, c.says) {
+				t.Errorf("error %v, want one that says %q", err, c.says)
+			}
+			if bases[0].Source == FromFile && string(text) != c.file {
+				t.Errorf("text %q", text)
+			}
+		})
 	}
 }
 
-func TestLoadWithoutKeeping(t *testing.T) {
+func TestLoadReadsNoStrangeFiles(t *testing.T) {
 	dir := t.TempDir()
-	name := filepath.Join(dir, "nightseg.yaml")
-	write(t, name, "codec: gif\n")
-	if _, source, err := Load(name, ""); source != FromFactory || err == nil {
-		t.Errorf("bad file: %s, %v", source, err)
+	if bases, _, err := Load("", filepath.Join(dir, "x")); len(bases) != 1 || bases[0].Source != FromFactory || err != nil {
+		t.Errorf("no name: %v, %v", sources(bases), err)
 	}
-	if _, source, err := Load("", filepath.Join(dir, "x")); source != FromFactory || err != nil {
-		t.Errorf("no name: %s, %v", source, err)
+	if bases, _, err := Load(dir, ""); len(bases) != 1 || err == nil {
+		t.Errorf("a folder: %v, %v", sources(bases), err)
 	}
-	if _, source, err := Load(dir, ""); source != FromFactory || err == nil {
-		t.Errorf("a folder: %s, %v", source, err)
+	long := filepath.Join(dir, "long.yaml")
+	write(t, long, strings.Repeat("#", maxDocument+1))
+	if bases, _, err := Load(long, ""); len(bases) != 1 || !says(err, "above the limit") {
+		t.Errorf("a long file: %v, %v", sources(bases), err)
 	}
-	write(t, name, "codec: png\n")
-	// A file stands where the state folder should be: the settings hold all the same.
-	s, source, err := Load(name, filepath.Join(name, "last-good.yaml"))
-	if source != FromFile || err == nil || s.Codec != "png" {
-		t.Errorf("state folder cannot be made: %s, %v", source, err)
+}
+
+func TestKeep(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "state", "last-good.yaml")
+	if err := Keep(name, []byte("codec: png\n")); err != nil {
+		t.Fatal(err)
+	}
+	if bases, _, _ := Load(filepath.Join(dir, "none"), name); bases[0].Source != FromLastGood {
+		t.Errorf("the copy is not read: %v", sources(bases))
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "state", "*"))
+	if err != nil || len(left) != 1 {
+		t.Errorf("files %v, %v", left, err)
+	}
+	// A file stands where the folder should be.
+	err = Keep(filepath.Join(name, "last-good.yaml"), nil)
+	if !says(err, "keep the last good settings") || errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
 	}
 }

@@ -13,23 +13,35 @@ import (
 // the tree itself, with the factory settings as defaults.
 func Schema() []byte {
 	d := Default()
-	s := schemaOf(reflectOf(&d), "", "")
+	s := schemaMaker{}.of(reflectOf(&d), "", "")
 	s["title"] = "nightseg settings"
 	return withDraft(s)
 }
 
-// DesiredSchema returns the JSON Schema of the document at config/desired.
+// DesiredSchema returns the JSON Schema of the document at config/desired. It has
+// no defaults: what a document does not name is as in the settings file.
 func DesiredSchema() []byte {
-	d := liveDocument{Live: Default().live()}
-	s := schemaOf(reflectOf(&d.Live), "", "")
+	var d Settings
+	s := schemaMaker{document: true}.of(reflectOf(&d), "", "")
 	s["title"] = "nightseg desired settings"
 	properties, _ := s["properties"].(map[string]any)
 	properties["version"] = map[string]any{
-		"type": "integer", "minimum": 1, "description": "rises with every change of the document",
+		"type": "integer", "minimum": 1, "maximum": 1 << 53, "title": "version",
+		"description": "rises with every change of the document",
+	}
+	properties["id"] = map[string]any{
+		"type": "string", "maxLength": maxID, "title": "id",
+		"description": "a word of the sender, which the answers have too",
+	}
+	properties["schema"] = map[string]any{
+		"const": DocumentSchema, "title": "schema", "description": "version of this form",
 	}
 	s["required"] = []string{"version"}
 	return withDraft(s)
 }
+
+// schemaMaker makes schemas of fields: of a file, or of a document.
+type schemaMaker struct{ document bool }
 
 func withDraft(s map[string]any) []byte {
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
@@ -43,28 +55,28 @@ func withDraft(s map[string]any) []byte {
 	return b.Bytes()
 }
 
-func schemaOf(v reflect.Value, tag reflect.StructTag, at string) map[string]any {
+func (m schemaMaker) of(v reflect.Value, tag reflect.StructTag, at string) map[string]any {
 	s := map[string]any{}
 	switch {
 	case v.Type() == reflect.TypeFor[Duration]():
 		s["type"] = "string"
 		// The range of a duration cannot be said in the schema; it is in the text.
-		s["pattern"] = `^([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)([0-9.]+(ns|us|µs|μs|ms|s|m|h))*$`
+		s["pattern"] = `^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)([0-9.]+(ns|us|µs|μs|ms|s|m|h))*$`
 		s["default"] = time.Duration(v.Int()).String()
 	case v.Kind() == reflect.Struct:
-		return structSchema(v, at)
+		return m.group(v, at)
 	case v.Kind() == reflect.Slice:
 		entry := reflect.New(v.Type().Elem()).Elem()
-		s["type"], s["items"] = "array", schemaOf(entry, "", at)
+		s["type"], s["items"] = "array", m.of(entry, "", at)
 		limits(s, tag, "minItems", "maxItems")
-		if items, ok := s["items"].(map[string]any); ok {
-			items["required"] = []string{"id", "source"}
-		}
 	case v.Kind() == reflect.Pointer:
-		s = schemaOf(reflect.New(v.Type().Elem()).Elem(), tag, at)
+		s = m.of(reflect.New(v.Type().Elem()).Elem(), tag, at)
 		s["type"], s["default"] = []any{s["type"], "null"}, nil
 	default:
 		scalarSchema(s, v, tag)
+	}
+	if m.document {
+		delete(s, "default")
 	}
 	switch tag.Get("pattern") {
 	case "id":
@@ -75,16 +87,28 @@ func schemaOf(v reflect.Value, tag reflect.StructTag, at string) map[string]any 
 	return s
 }
 
-func structSchema(v reflect.Value, at string) map[string]any {
+func (m schemaMaker) group(v reflect.Value, at string) map[string]any {
 	properties := map[string]any{}
+	var required []string
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
-		name := join(at, f.Tag.Get("json"))
-		p := schemaOf(v.Field(i), f.Tag, name)
-		p["description"] = describe(name, f.Tag)
-		properties[f.Tag.Get("json")] = p
+		key := f.Tag.Get("json")
+		if m.document && f.Tag.Get("live") == string(ClassFile) {
+			continue
+		}
+		if f.Tag.Get("need") != "" && (!m.document || key != "source") { // the file may have it
+			required = append(required, key)
+		}
+		name := join(at, key)
+		p := m.of(v.Field(i), f.Tag, name)
+		p["title"], p["description"] = name, describe(name, v.Field(i), f.Tag)
+		properties[key] = p
 	}
-	return map[string]any{"type": "object", "additionalProperties": false, "properties": properties}
+	s := map[string]any{"type": "object", "additionalProperties": false, "properties": properties}
+	if len(required) > 0 {
+		s["required"] = required
+	}
+	return s
 }
 
 func scalarSchema(s map[string]any, v reflect.Value, tag reflect.StructTag) {
@@ -95,6 +119,9 @@ func scalarSchema(s map[string]any, v reflect.Value, tag reflect.StructTag) {
 	switch v.Kind() {
 	case reflect.String:
 		s["type"] = "string"
+		if tag.Get("enum") == "" && tag.Get("pattern") == "" {
+			s["maxLength"] = maxText
+		}
 	case reflect.Bool:
 		s["type"] = "boolean"
 	case reflect.Int, reflect.Int64:
@@ -129,10 +156,13 @@ func limits(s map[string]any, tag reflect.StructTag, lowest, highest string) {
 }
 
 // describe says what a key means, with its unit, and the range of a duration.
-func describe(name string, tag reflect.StructTag) string {
+func describe(name string, v reflect.Value, tag reflect.StructTag) string {
 	s := help[name]
 	if u := tag.Get("unit"); u != "" {
 		s += " (" + u + ")"
+	}
+	if v.Type() == reflect.TypeFor[Duration]() {
+		s += "; " + allowed(v, tag)
 	}
 	return s
 }

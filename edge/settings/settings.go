@@ -1,45 +1,46 @@
 // Package settings holds the typed tree of settings: its defaults, the YAML
-// file, the part that can be changed while the service runs, the checks, and
-// the JSON Schema and the annotated file that are made from the same tree.
+// file, the documents that change it while the service runs, the checks, the
+// forms of the answers, and the JSON Schema and the annotated file that are made
+// from the same tree.
 //
 // The tags of a field say what it may hold: json its key, unit its unit, min and
-// max its range (both inclusive), enum its values, pattern its form; help.go says
-// what it means. Reading, checking, the schema and the annotated file follow them.
+// max its range (both inclusive), enum its values, pattern its form, need that it
+// has no default, live its Class; help.go says what it means. Reading, checking,
+// the schema, the annotated file and the table of changes follow them.
 package settings
 
 import (
-	"fmt"
-	"net/url"
+	"encoding/json"
 	"os"
+	"slices"
 	"time"
 )
 
 // Settings is the whole tree.
 type Settings struct {
-	Fleet     string   `json:"fleet" pattern:"id"`
-	Device    string   `json:"device" pattern:"id"`
-	Bundle    string   `json:"bundle"`
-	StateDir  string   `json:"state_dir"`
-	Broker    Broker   `json:"broker"`
-	Engine    Engine   `json:"engine"`
-	Relight   Relight  `json:"relight" live:"true"`
-	Reweight  Reweight `json:"reweight" live:"true"`
-	Threshold float64  `json:"threshold" live:"true" min:"0" max:"0.999"`
-	Codec     string   `json:"codec" live:"true" enum:"png,rle-zstd"`
-	Publish   Publish  `json:"publish"`
-	Cameras   []Camera `json:"cameras" min:"1" max:"16"`
-	Stats     Stats    `json:"stats"`
-	Log       Log      `json:"log"`
-
-	Probation Probation `json:"probation"`
+	Fleet     string    `json:"fleet" pattern:"id" live:"file"`
+	Device    string    `json:"device" pattern:"id" live:"file"`
+	Bundle    string    `json:"bundle" live:"networks"`
+	StateDir  string    `json:"state_dir" live:"file"`
+	Broker    Broker    `json:"broker" live:"broker"`
+	Engine    Engine    `json:"engine" live:"networks"`
+	Relight   Relight   `json:"relight" live:"stage"`
+	Reweight  Reweight  `json:"reweight" live:"stage"`
+	Threshold float64   `json:"threshold" live:"stage" min:"0" max:"0.999"`
+	Codec     string    `json:"codec" live:"stage" enum:"png,rle-zstd"`
+	Publish   Publish   `json:"publish" live:"broker"`
+	Cameras   []Camera  `json:"cameras" live:"camera" min:"1" max:"16"`
+	Stats     Stats     `json:"stats" live:"stage"`
+	Log       Log       `json:"log" live:"service"`
+	Probation Probation `json:"probation" live:"service"`
 }
 
 // Broker says where masks go. With an URL of "embedded" the broker runs in this
 // process, with "none" nothing is published.
 type Broker struct {
 	URL          string   `json:"url"`
-	Listen       string   `json:"listen"`
-	AllowRemote  bool     `json:"allow_remote"`
+	Listen       string   `json:"listen" live:"file"`
+	AllowRemote  bool     `json:"allow_remote" live:"file"`
 	ClientID     string   `json:"client_id"`
 	UsernameFile string   `json:"username_file"`
 	PasswordFile string   `json:"password_file"`
@@ -47,6 +48,7 @@ type Broker struct {
 	CertFile     string   `json:"cert_file"`
 	KeyFile      string   `json:"key_file"`
 	KeepAlive    Duration `json:"keep_alive" min:"1s" max:"10m"`
+	Trial        Duration `json:"trial" live:"service" min:"1s" max:"10m"`
 }
 
 // Engine says what runs the networks.
@@ -61,7 +63,7 @@ type Engine struct {
 
 // Relight says how and when a frame is brightened.
 type Relight struct {
-	Mode   string  `json:"mode" enum:"none,gamma,clahe,network"`
+	Mode   string  `json:"mode" enum:"bundle,none,gamma,clahe,network"`
 	Gate   string  `json:"gate" enum:"always,dark,never"`
 	Dark   float64 `json:"dark" unit:"mean luma" min:"0" max:"255"`
 	Bright float64 `json:"bright" unit:"mean luma" min:"0" max:"255"`
@@ -78,36 +80,39 @@ type Reweight struct {
 type Publish struct {
 	QoS   int     `json:"qos" min:"0" max:"1"`
 	Queue int     `json:"queue" unit:"masks" min:"1" max:"1024"`
-	Rate  float64 `json:"rate" unit:"masks per second and camera" min:"0" max:"1000"`
+	Rate  float64 `json:"rate" live:"stage" unit:"masks per second and camera" min:"0" max:"1000"`
 }
 
 // Camera is one source of frames.
 type Camera struct {
-	ID     string  `json:"id" pattern:"id"`
-	Source string  `json:"source"`
+	ID     string  `json:"id" need:"true" pattern:"id"`
+	Source string  `json:"source" need:"true"`
 	Fit    string  `json:"fit" enum:"bundle,stretch,crop,letterbox"`
 	Rotate int     `json:"rotate" unit:"degrees clockwise" enum:"0,90,180,270"`
 	FlipH  bool    `json:"flip_h"`
 	FlipV  bool    `json:"flip_v"`
 	Rate   float64 `json:"rate" unit:"frames per second" min:"0" max:"1000"`
 	Loop   bool    `json:"loop"`
-
-	Blank []Region `json:"blank" min:"0" max:"16"`
+	Blank  Regions `json:"blank" live:"stage" min:"0" max:"16"`
 }
 
-// Region is a rectangle of a camera's picture, in fractions of its width and height.
+// Region is a rectangle in fractions of a camera's picture, from its top left.
 type Region struct {
-	X0 float64 `json:"x0" min:"0" max:"1"`
-	Y0 float64 `json:"y0" min:"0" max:"1"`
-	X1 float64 `json:"x1" min:"0" max:"1"`
-	Y1 float64 `json:"y1" min:"0" max:"1"`
+	X0 float64 `json:"x0" need:"true" min:"0" max:"1"`
+	Y0 float64 `json:"y0" need:"true" min:"0" max:"1"`
+	X1 float64 `json:"x1" need:"true" min:"0" max:"1"`
+	Y1 float64 `json:"y1" need:"true" min:"0" max:"1"`
 }
 
-// Probation says how long new settings are on trial.
-type Probation struct {
-	Seconds float64  `json:"seconds" min:"1" max:"60"`
-	Frames  int      `json:"frames" min:"1" max:"1000"`
-	Most    Duration `json:"most" min:"1s" max:"10m"`
+// Regions are parts of a picture.
+type Regions []Region
+
+// MarshalJSON writes no regions as an empty list.
+func (r Regions) MarshalJSON() ([]byte, error) {
+	if len(r) == 0 {
+		return []byte("[]"), nil
+	}
+	return json.Marshal([]Region(r))
 }
 
 // Stats says how often the figures of a camera are sent.
@@ -117,8 +122,15 @@ type Stats struct {
 
 // Log says what is logged.
 type Log struct {
-	Level  string `json:"level" enum:"debug,info,warn,error"`
+	Level  string `json:"level" live:"stage" enum:"debug,info,warn,error"`
 	Format string `json:"format" enum:"auto,text,journal"`
+}
+
+// Probation says how long new settings are on trial.
+type Probation struct {
+	Seconds int      `json:"seconds" unit:"seconds" min:"1" max:"60"`
+	Frames  int      `json:"frames" unit:"frames of each camera" min:"1" max:"1000"`
+	Most    Duration `json:"most" min:"5s" max:"10m"`
 }
 
 // Duration is a time.Duration that is written like 5s or 250ms.
@@ -142,16 +154,16 @@ func Default() Settings {
 		Device: hostDevice(os.Hostname),
 		Broker: Broker{
 			URL: "mqtt://localhost:1883", Listen: "127.0.0.1:1883", KeepAlive: Duration(5 * time.Second),
+			Trial: Duration(20 * time.Second),
 		},
-		Engine:   Engine{Name: "onnxruntime", Provider: "auto", Precision: "int8"},
-		Relight:  Relight{Mode: "network", Gate: "dark", Dark: 70, Bright: 85},
-		Reweight: Reweight{Mode: "bundle"},
-		Codec:    "png",
-		Publish:  Publish{Queue: 4},
-		Cameras:  []Camera{defaultCamera()},
-		Stats:    Stats{Interval: Duration(time.Second)},
-		Log:      Log{Level: "info", Format: "auto"},
-
+		Engine:    Engine{Name: "onnxruntime", Provider: "auto", Precision: "int8"},
+		Relight:   Relight{Mode: "bundle", Gate: "dark", Dark: 70, Bright: 85},
+		Reweight:  Reweight{Mode: "bundle"},
+		Codec:     "png",
+		Publish:   Publish{Queue: 4},
+		Cameras:   []Camera{defaultCamera()},
+		Stats:     Stats{Interval: Duration(time.Second)},
+		Log:       Log{Level: "info", Format: "auto"},
 		Probation: Probation{Seconds: 5, Frames: 30, Most: Duration(30 * time.Second)},
 	}
 }
@@ -179,80 +191,15 @@ func isIDByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-'
 }
 
-// Validate returns all that is wrong with the settings, as Errors.
-func (s Settings) Validate() error {
-	var d decoder
-	d.check(s)
-	return d.result()
-}
-
-// check applies the tags and the rules that concern more than one field.
-func (d *decoder) check(s Settings) {
-	d.checkTags(reflectOf(&s), path{})
-	d.crossRelight(s.Relight)
-	d.crossBroker(s)
-	seen := map[string]int{}
-	for i, c := range s.Cameras {
-		at := path{"cameras", i}
-		if first, ok := seen[c.ID]; ok {
-			d.fail(at.key("id"), c.ID, fmt.Sprintf("cameras[%d] has this id too", first), "",
-				"give each camera its own id")
-		}
-		seen[c.ID] = i
-		if c.Source == "" {
-			d.fail(at.key("source"), "", "missing", "an URI or a path", "for instance v4l2:///dev/video0")
-		}
+// Clone returns a copy that shares nothing with s.
+func (s Settings) Clone() Settings {
+	if s.Reweight.Std != nil {
+		std := *s.Reweight.Std
+		s.Reweight.Std = &std
 	}
-}
-
-func (d *decoder) crossRelight(r Relight) {
-	if r.Bright < r.Dark {
-		d.fail(path{"relight", "bright"}, show(r.Bright),
-			fmt.Sprintf("below relight.dark (%v)", r.Dark), "at least relight.dark",
-			"leave a gap of 10 or more, so that relighting does not flutter")
+	s.Cameras = slices.Clone(s.Cameras)
+	for i := range s.Cameras {
+		s.Cameras[i].Blank = slices.Clone(s.Cameras[i].Blank)
 	}
-}
-
-func (d *decoder) crossBroker(s Settings) {
-	b := s.Broker
-	at := path{"broker"}
-	ok, encrypted := brokerURL(b.URL)
-	if !ok {
-		d.fail(at.key("url"), b.URL, "no such broker", "mqtt://host:port, mqtts://host:port, embedded, none",
-			"for a broker on this machine write mqtt://localhost:1883")
-	}
-	if !encrypted {
-		for _, f := range []struct{ key, value string }{
-			{"ca_file", b.CAFile}, {"cert_file", b.CertFile}, {"key_file", b.KeyFile},
-		} {
-			if f.value != "" {
-				d.fail(at.key(f.key), f.value, "broker.url is not encrypted", "empty, or a mqtts:// URL",
-					"use mqtts:// in broker.url")
-			}
-		}
-	}
-	if (b.CertFile == "") != (b.KeyFile == "") {
-		d.fail(at.key("key_file"), b.KeyFile, "cert_file and key_file go together", "both or neither", "give both")
-	}
-	if b.PasswordFile != "" && b.UsernameFile == "" {
-		d.fail(at.key("username_file"), "", "needed where password_file is set", "a file name", "give both")
-	}
-}
-
-// brokerURL reports whether s names a broker, and whether that one is encrypted.
-func brokerURL(s string) (ok, encrypted bool) {
-	if s == "embedded" || s == "none" {
-		return true, false
-	}
-	u, err := url.Parse(s)
-	if err != nil || u.Hostname() == "" {
-		return false, false
-	}
-	switch u.Scheme {
-	case "mqtt", "tcp":
-		return true, false
-	case "mqtts", "ssl":
-		return true, true
-	}
-	return false, false
+	return s
 }

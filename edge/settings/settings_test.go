@@ -61,7 +61,10 @@ func example() Settings {
 	s.Fleet, s.Device = "demo", "car1"
 	s.Cameras = []Camera{
 		{ID: "front", Source: "v4l2:///dev/video0", Fit: "bundle", Rate: 30},
-		{ID: "rear", Source: "rtsp://192.168.0.20/stream", Fit: "bundle", Rotate: 180},
+		{
+			ID: "rear", Source: "rtsp://192.168.0.20/stream", Fit: "bundle", Rotate: 180,
+			Blank: Regions{{X0: 0, Y0: 0.9, X1: 1, Y1: 1}},
+		},
 	}
 	return s
 }
@@ -88,8 +91,8 @@ func TestExampleFile(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(s, example()) {
 		t.Errorf("the example does not read back: %v\n%+v", err, s)
 	}
-	if loaded, source, err := Load(name, ""); err != nil || source != FromFile || loaded.Device != "car1" {
-		t.Errorf("Load: %s, %v", source, err)
+	if bases, _, err := Load(name, ""); err != nil || bases[0].Source != FromFile || bases[0].Settings.Device != "car1" {
+		t.Errorf("Load: %v, %v", sources(bases), err)
 	}
 }
 
@@ -100,6 +103,7 @@ func TestYAMLReadsBack(t *testing.T) {
 	s.Broker = Broker{
 		URL: "mqtts://broker.example:8883", Listen: "127.0.0.1:0", CAFile: "a: b # c.pem", ClientID: "\"x\"\\é",
 		UsernameFile: "yes", PasswordFile: "- no", KeepAlive: Duration(1500 * time.Millisecond),
+		Trial: Duration(time.Minute),
 	}
 	s.Threshold, s.StateDir, s.Bundle = 0.25, "C:\\x y", "true"
 	for _, notes := range []bool{false, true} {
@@ -188,6 +192,24 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 			"password alone", "broker: {password_file: p}\n",
 			"broker.username_file: needed where password_file is set",
 		},
+		{
+			"region upside down", "cameras: [{id: a, source: b, blank: [{x0: 0, y0: 0.5, x1: 1, y1: 0.5}]}]\n",
+			`cameras[0].blank[0].y1: not above y0 (0.5): "0.5"; allowed: above y0`,
+		},
+		{
+			"region without an edge", "cameras: [{id: a, source: b, blank: [{x0: 0, y0: 0, x1: 1}]}]\n",
+			"cameras[0].blank[0].y1: missing; allowed: 0 to 1",
+		},
+		{
+			"region outside", "cameras: [{id: a, source: b, blank: [{x0: -1, y0: 0, x1: 1, y1: 1}]}]\n",
+			`cameras[0].blank[0].x0: out of range: "-1"; allowed: 0 to 1`,
+		},
+		{
+			"probation without time", "probation: {seconds: 60}\n",
+			`probation.most: shorter than probation.seconds (60): "30s"`,
+		},
+		{"long text", "bundle: " + strings.Repeat("x", 2000) + "\n", "bundle: too long"},
+		{"secret", "codec: rtsp://me:word@host/\n", `codec: no such value: "rtsp://***@host/"`},
 		{"no YAML", "a: [1\nb: 2\n", "no YAML"},
 		{"two documents", "codec: png\n---\ncodec: png\n", "more than one document"},
 		{"a list", "- 1\n", "not a group of keys but a list"},
@@ -320,36 +342,39 @@ func TestSchemaAgreesWithParse(t *testing.T) {
 	}
 }
 
+// changeWords say in the key table how a key can be changed.
+var changeWords = map[Class]string{
+	ClassStage: "between two frames", ClassNetworks: "networks", ClassCamera: "camera", ClassBroker: "broker",
+	ClassService: "yes", ClassFile: "no",
+}
+
 // keyTable is the table of docs/settings.md.
 func keyTable() string {
 	var b strings.Builder
-	b.WriteString("| key | meaning | allowed | factory |\n|---|---|---|---|\n")
+	b.WriteString("| key | meaning | allowed | factory | over MQTT |\n|---|---|---|---|---|\n")
 	factory := Default()
 	factory.Device = "the host name"
-	var walk func(reflect.Value, string, bool)
-	walk = func(v reflect.Value, at string, live bool) {
+	var walk func(reflect.Value, string, Class)
+	walk = func(v reflect.Value, at string, group Class) {
 		for i := range v.NumField() {
 			f := v.Type().Field(i)
-			name, value := join(at, f.Tag.Get("json")), v.Field(i)
-			live := live || f.Tag.Get("live") == "true"
+			name, value, class := join(at, f.Tag.Get("json")), v.Field(i), classOf(f.Tag, group)
 			if value.Kind() == reflect.Struct {
-				walk(value, name, live)
+				walk(value, name, class)
 				continue
 			}
-			text, def := help[name], ""
-			if live {
-				text += ". *Live*"
-			}
-			if value.Kind() != reflect.Slice && at != "cameras" {
+			def := ""
+			if value.Kind() != reflect.Slice && !strings.HasPrefix(at, "cameras") {
 				def = "`" + yamlScalar(value) + "`"
 			}
-			b.WriteString("| `" + name + "` | " + text + " | " + allowed(value, f.Tag) + " | " + def + " |\n")
+			b.WriteString("| `" + name + "` | " + help[name] + " | " + allowed(value, f.Tag) + " | " + def + " | " +
+				changeWords[class] + " |\n")
 			if value.Kind() == reflect.Slice {
-				walk(reflect.New(value.Type().Elem()).Elem(), name, false)
+				walk(reflect.New(value.Type().Elem()).Elem(), name, class)
 			}
 		}
 	}
-	walk(reflectOf(&factory), "", false)
+	walk(reflectOf(&factory), "", "")
 	return b.String()
 }
 

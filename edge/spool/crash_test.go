@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
+
+	"nightseg/edge/disk/disktest"
 )
 
 // event is a step of the story that a crash cuts short.
@@ -20,7 +22,7 @@ type event struct {
 const never = 1 << 30
 
 // story does random things on a disk that keeps a journal.
-func story(t *testing.T, fs *memFS, o Options, r *rand.Rand) []*event {
+func story(t *testing.T, fs *disktest.FS, o Options, r *rand.Rand) []*event {
 	s := start(t, fs, o)
 	var all []*event
 	of := map[key]*event{}
@@ -31,11 +33,11 @@ func story(t *testing.T, fs *memFS, o Options, r *rand.Rand) []*event {
 		case x < 50:
 			seq++
 			e := &event{
-				k: key{Class(r.IntN(int(Classes))), seq}, appended: fs.count(), durable: never, confirmed: never, settled: never,
+				k: key{Class(r.IntN(int(Classes))), seq}, appended: fs.Count(), durable: never, confirmed: never, settled: never,
 			}
 			s.append(e.k.c, seq, r.IntN(2500))
 			synctest.Wait()
-			e.written = fs.count()
+			e.written = fs.Count()
 			all, of[e.k] = append(all, e), e
 		case x < 70:
 			var d Delivery
@@ -46,14 +48,14 @@ func story(t *testing.T, fs *memFS, o Options, r *rand.Rand) []*event {
 			i := r.IntN(min(2, len(out))) // mostly in order
 			d := out[i]
 			out = append(out[:i], out[i+1:]...)
-			of[key{d.Class, d.Seq}].confirmed = fs.count()
+			of[key{d.Class, d.Seq}].confirmed = fs.Count()
 			s.Confirm(d.Receipt)
 			synctest.Wait()
 		case x < 94:
 			pass(o.ConfirmEvery)
 		case x < 97:
 			s.flush()
-			n := fs.count()
+			n := fs.Count()
 			for _, e := range all {
 				e.durable = min(e.durable, n)
 				if e.confirmed < never && !behind(out, e) {
@@ -70,9 +72,9 @@ func story(t *testing.T, fs *memFS, o Options, r *rand.Rand) []*event {
 				case behind(out, e):
 					e.confirmed = never // it comes again
 				default:
-					e.settled = min(e.settled, fs.count())
+					e.settled = min(e.settled, fs.Count())
 				}
-				e.durable = min(e.durable, fs.count())
+				e.durable = min(e.durable, fs.Count())
 			}
 			out = nil
 			s = start(t, fs, o)
@@ -106,14 +108,14 @@ func TestCrashAtEveryWrite(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := rand.New(rand.NewPCG(seed, 3))
-				fs := newMemFS()
+				fs := disktest.New()
 				o := testOptions(fs)
 				events := story(t, fs, o, r)
-				n := fs.count()
+				n := fs.Count()
 				for i := range n + 1 {
-					afterCrash(t, fs.killed(i, r.Float64()), events, i, true)
+					afterCrash(t, fs.Killed(i, r.Float64()), events, i, true)
 					if i%2 == 0 {
-						afterCrash(t, fs.cut(i, r), events, i, false)
+						afterCrash(t, fs.Cut(i, r), events, i, false)
 					}
 				}
 			})
@@ -122,7 +124,7 @@ func TestCrashAtEveryWrite(t *testing.T) {
 }
 
 // afterCrash opens a folder and compares what is in it with what must be.
-func afterCrash(t *testing.T, fs *memFS, events []*event, at int, killed bool) {
+func afterCrash(t *testing.T, fs *disktest.FS, events []*event, at int, killed bool) {
 	t.Helper()
 	o := testOptions(fs)
 	s := start(t, fs, o)
@@ -163,29 +165,17 @@ func afterCrash(t *testing.T, fs *memFS, events []*event, at int, killed bool) {
 	}
 }
 
-// sealed makes the state of a folder the beginning of a new journal.
-func (m *memFS) sealed() *memFS {
-	c := newMemFS()
-	for i, name := range m.list() {
-		c.apply(memOp{kind: "create", name: name, file: i})
-		c.apply(memOp{kind: "write", name: name, file: i, data: *m.bytes(name)})
-		c.apply(memOp{kind: "sync", name: name, file: i})
-	}
-	c.apply(memOp{kind: "syncdir"})
-	return c
-}
-
 // TestCrashAfterCrash cuts the power a second time while, or after, the marks of
 // the first time are put right.
 func TestCrashAfterCrash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(7, 8))
-		first := newMemFS()
+		first := disktest.New()
 		o := testOptions(first)
 		story(t, first, o, r)
 		for range 40 {
-			fs := first.cut(r.IntN(first.count()), r).sealed()
-			begin := fs.count()
+			fs := first.Cut(r.IntN(first.Count()), r).Sealed()
+			begin := fs.Count()
 			s := start(t, fs, testOptions(fs))
 			durable := map[uint64]int{}
 			for i := uint64(1001); i <= 1012; i++ {
@@ -193,14 +183,14 @@ func TestCrashAfterCrash(t *testing.T) {
 				synctest.Wait()
 				if i%3 == 0 {
 					s.flush()
-					durable[i] = fs.count()
+					durable[i] = fs.Count()
 				}
 			}
 			if err := s.stop(); err != nil {
 				t.Fatal(err)
 			}
-			for at := begin; at <= fs.count(); at++ {
-				again := fs.cut(at, r)
+			for at := begin; at <= fs.Count(); at++ {
+				again := fs.Cut(at, r)
 				s := start(t, again, testOptions(again))
 				got := map[key]bool{}
 				last := [Classes]uint64{}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+
+	"nightseg/edge/disk"
 )
 
 // The file of cursors has two slots, each in a page of its own, written in turn
@@ -52,7 +54,7 @@ func (c *cursors) parse(b []byte) bool {
 
 // readCursors returns the newer good slot, and the slots that are damaged. A
 // file without a good slot gives zeros: everything comes again.
-func readCursors(f File) (best cursors, damaged int, err error) {
+func readCursors(f disk.File) (best cursors, damaged int, err error) {
 	var b [page + cursorSize]byte
 	n, err := f.ReadAt(b[:], 0)
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -13,12 +13,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"nightseg/edge/disk"
+	"nightseg/edge/disk/disktest"
 )
 
 // filled returns a folder with n live messages of 1000 bytes, 14 to a segment,
 // and its options.
-func filled(t *testing.T, n uint64) (*memFS, Options) {
-	m := newMemFS()
+func filled(t *testing.T, n uint64) (*disktest.FS, Options) {
+	m := disktest.New()
 	o := testOptions(m)
 	s := start(t, m, o)
 	for i := uint64(1); i <= n; i++ {
@@ -40,84 +43,84 @@ func TestDamage(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name   string
-		damage func(m *memFS)
+		damage func(m *disktest.FS)
 		want   []key
-		after  func(t *testing.T, m *memFS, st Stats)
+		after  func(t *testing.T, m *disktest.FS, st Stats)
 		unseen bool // nothing tells that there were more records
 	}{
-		{"none", func(*memFS) {}, without(), func(t *testing.T, _ *memFS, st Stats) {
+		{"none", func(*disktest.FS) {}, without(), func(t *testing.T, _ *disktest.FS, st Stats) {
 			if st.Lost != 0 || st.CorruptBytes != 0 || st.Aside != 0 || st.Foreign != 0 {
 				t.Errorf("stats %+v", st)
 			}
 		}, false},
-		{"a bit of a payload", func(m *memFS) { (*m.bytes(first))[at(3)+500] ^= 1 }, without(3), nil, false},
-		{"a bit of a record's header", func(m *memFS) { (*m.bytes(first))[at(3)+9] ^= 0x80 }, without(3), nil, false},
-		{"a bit of the number", func(m *memFS) { (*m.bytes(first))[at(3)+17] ^= 1 }, without(3), nil, false},
-		{"zeros", func(m *memFS) { clear((*m.bytes(first))[at(3)+100 : at(6)+100]) }, without(3, 4, 5, 6), nil, false},
-		{"the head of a segment", func(m *memFS) { clear((*m.bytes(first))[:segmentHeader]) }, without(), nil, false},
-		{"the head and a record", func(m *memFS) { clear((*m.bytes(first))[:at(1)+70]) }, without(1), nil, true},
-		{"the head of the last one", func(m *memFS) { clear((*m.bytes(last))[:segmentHeader]) }, without(), nil, false},
-		{"a torn end", func(m *memFS) { shorten(m.bytes(last), 10) }, without(50), func(t *testing.T, m *memFS, _ Stats) {
-			if n := len(*m.bytes(last)); n < segmentHeader || (n-segmentHeader)%size != 0 {
+		{"a bit of a payload", func(m *disktest.FS) { (*m.Bytes(first))[at(3)+500] ^= 1 }, without(3), nil, false},
+		{"a bit of a record's header", func(m *disktest.FS) { (*m.Bytes(first))[at(3)+9] ^= 0x80 }, without(3), nil, false},
+		{"a bit of the number", func(m *disktest.FS) { (*m.Bytes(first))[at(3)+17] ^= 1 }, without(3), nil, false},
+		{"zeros", func(m *disktest.FS) { clear((*m.Bytes(first))[at(3)+100 : at(6)+100]) }, without(3, 4, 5, 6), nil, false},
+		{"the head of a segment", func(m *disktest.FS) { clear((*m.Bytes(first))[:segmentHeader]) }, without(), nil, false},
+		{"the head and a record", func(m *disktest.FS) { clear((*m.Bytes(first))[:at(1)+70]) }, without(1), nil, true},
+		{"the head of the last one", func(m *disktest.FS) { clear((*m.Bytes(last))[:segmentHeader]) }, without(), nil, false},
+		{"a torn end", func(m *disktest.FS) { shorten(m.Bytes(last), 10) }, without(50), func(t *testing.T, m *disktest.FS, _ Stats) {
+			if n := len(*m.Bytes(last)); n < segmentHeader || (n-segmentHeader)%size != 0 {
 				t.Errorf("the torn end was not cut: %d bytes", n)
 			}
 		}, true},
-		{"zeros at the end", func(m *memFS) {
-			b := m.bytes(last)
+		{"zeros at the end", func(m *disktest.FS) {
+			b := m.Bytes(last)
 			*b = append(*b, make([]byte, 5000)...)
 		}, without(), nil, false},
-		{"an old segment cut short", func(m *memFS) {
-			b := m.bytes(first)
+		{"an old segment cut short", func(m *disktest.FS) {
+			b := m.Bytes(first)
 			*b = (*b)[:at(10)]
 		}, without(10, 11, 12, 13, 14, 15), nil, false},
-		{"an empty one", func(m *memFS) { b := m.bytes(last); *b = nil }, without(46, 47, 48, 49, 50), nil, true},
-		{"a missing one", func(m *memFS) { _ = m.Remove(segmentName(Live, 2)) }, without(seqs(16, 30)...), nil, false},
-		{"a renamed one", func(m *memFS) { _ = m.Rename(first, "saved.old") }, without(), nil, false},
-		{"two that changed names", func(m *memFS) {
+		{"an empty one", func(m *disktest.FS) { b := m.Bytes(last); *b = nil }, without(46, 47, 48, 49, 50), nil, true},
+		{"a missing one", func(m *disktest.FS) { _ = m.Remove(segmentName(Live, 2)) }, without(seqs(16, 30)...), nil, false},
+		{"a renamed one", func(m *disktest.FS) { _ = m.Rename(first, "saved.old") }, without(), nil, false},
+		{"two that changed names", func(m *disktest.FS) {
 			_ = m.Rename(first, "x")
 			_ = m.Rename(last, first)
 			_ = m.Rename("x", last)
 		}, without(), nil, false},
-		{"a copy", func(m *memFS) {
-			m.put("copy of it", slices.Clone(*m.bytes(first)))
-		}, without(), func(t *testing.T, m *memFS, st Stats) {
-			if st.Aside != 1 || m.bytes("copy of it.bad") == nil {
-				t.Errorf("%v, stats %+v", m.list(), st)
+		{"a copy", func(m *disktest.FS) {
+			m.Put("copy of it", slices.Clone(*m.Bytes(first)))
+		}, without(), func(t *testing.T, m *disktest.FS, st Stats) {
+			if st.Aside != 1 || m.Bytes("copy of it.bad") == nil {
+				t.Errorf("%v, stats %+v", m.Names(), st)
 			}
 		}, false},
-		{"foreign files", func(m *memFS) {
-			m.put("README", []byte("hello"))
-			m.put("empty", nil)
-			m.put("live-1.seg", []byte("NSSP"))
-		}, without(), func(t *testing.T, m *memFS, st Stats) {
-			if st.Foreign != 3 || m.bytes("README") == nil || m.bytes("live-1.seg") == nil {
-				t.Errorf("%v, stats %+v", m.list(), st)
+		{"foreign files", func(m *disktest.FS) {
+			m.Put("README", []byte("hello"))
+			m.Put("empty", nil)
+			m.Put("live-1.seg", []byte("NSSP"))
+		}, without(), func(t *testing.T, m *disktest.FS, st Stats) {
+			if st.Foreign != 3 || m.Bytes("README") == nil || m.Bytes("live-1.seg") == nil {
+				t.Errorf("%v, stats %+v", m.Names(), st)
 			}
 		}, false},
-		{"another version", func(m *memFS) {
+		{"another version", func(m *disktest.FS) {
 			b := make([]byte, 100)
 			putSegmentHeader(b, Event, 9, 1)
 			b[4] = 2
-			m.put(segmentName(Event, 9), b)
-		}, without(), func(t *testing.T, m *memFS, st Stats) {
+			m.Put(segmentName(Event, 9), b)
+		}, without(), func(t *testing.T, m *disktest.FS, st Stats) {
 			if st.Aside != 1 {
-				t.Errorf("%v, stats %+v", m.list(), st)
+				t.Errorf("%v, stats %+v", m.Names(), st)
 			}
 		}, false},
-		{"a segment of noise", func(m *memFS) {
-			m.put(segmentName(Live, 3e6), bytes.Repeat([]byte("noise"), 1000))
-		}, without(), func(t *testing.T, _ *memFS, st Stats) {
+		{"a segment of noise", func(m *disktest.FS) {
+			m.Put(segmentName(Live, 3e6), bytes.Repeat([]byte("noise"), 1000))
+		}, without(), func(t *testing.T, _ *disktest.FS, st Stats) {
 			if st.Aside != 1 {
 				t.Errorf("stats %+v", st)
 			}
 		}, false},
-		{"an old segment with a new id", func(m *memFS) {
+		{"an old segment with a new id", func(m *disktest.FS) {
 			b := make([]byte, segmentHeader)
 			putSegmentHeader(b, Live, 99, 3)
-			m.put(segmentName(Live, 99), b)
+			m.Put(segmentName(Live, 99), b)
 		}, without(), nil, false},
-		{"no cursors", func(m *memFS) { _ = m.Remove(cursorName) }, without(), nil, false},
-		{"noise for cursors", func(m *memFS) { m.put(cursorName, bytes.Repeat([]byte{7}, 9000)) }, without(), nil, false},
+		{"no cursors", func(m *disktest.FS) { _ = m.Remove(cursorName) }, without(), nil, false},
+		{"noise for cursors", func(m *disktest.FS) { m.Put(cursorName, bytes.Repeat([]byte{7}, 9000)) }, without(), nil, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -169,8 +172,8 @@ func TestRandomDamage(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 5))
 			m, o := filled(t, 50)
 			for range 1 + r.IntN(8) {
-				names := m.list()
-				b := *m.bytes(names[r.IntN(len(names))])
+				names := m.Names()
+				b := *m.Bytes(names[r.IntN(len(names))])
 				if len(b) == 0 {
 					continue
 				}
@@ -201,11 +204,11 @@ func TestRandomDamage(t *testing.T) {
 // TestFilesSetAsideAreBounded sees that they go before anything else.
 func TestFilesSetAsideAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemFS()
+		m := disktest.New()
 		o := testOptions(m)
 		o.MaxBytes = 8 * o.SegmentBytes
 		for i := range 6 {
-			m.put(fmt.Sprintf("live-%016x.seg.bad", i), make([]byte, 15<<10))
+			m.Put(fmt.Sprintf("live-%016x.seg.bad", i), make([]byte, 15<<10))
 		}
 		s := start(t, m, o)
 		defer s.stop()
@@ -242,7 +245,7 @@ func TestFolder(t *testing.T) {
 		if err := s.Flush(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if _, err := openFolder(dir); err == nil || !strings.Contains(err.Error(), "another process") {
+		if _, err := disk.OpenLocked(dir); err == nil || !strings.Contains(err.Error(), "another process") {
 			t.Errorf("opened twice: %v", err)
 		}
 	})

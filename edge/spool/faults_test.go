@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"nightseg/edge/disk/disktest"
 )
 
 // flaky makes some operations fail, in ways that disks do.
@@ -72,7 +74,7 @@ func TestBadDisk(t *testing.T) {
 				}
 				s.append(Event, 1, 1000)
 				s.flush()
-				s.fs.setFault(failing(c.err, c.ops...))
+				s.fs.SetFault(failing(c.err, c.ops...))
 				for i := uint64(21); i <= 120; i++ {
 					s.append(Live, i, 1000)
 					if i%10 == 0 {
@@ -86,7 +88,7 @@ func TestBadDisk(t *testing.T) {
 				if err := s.Flush(t.Context()); !errors.Is(err, c.err) {
 					t.Errorf("flush: %v", err)
 				}
-				s.fs.setFault(nil)
+				s.fs.SetFault(nil)
 				pass(31 * time.Second)
 				st := s.Stats()
 				if st.Degraded != "" || st.Faults == 0 || st.Queued != 0 {
@@ -106,13 +108,8 @@ func TestBadDisk(t *testing.T) {
 // A disk that is full is written to again as soon as older messages made room.
 func TestFullDiskGivesUpOldest(t *testing.T) {
 	bubble(t, func(t *testing.T, s *spoolTest) {
-		s.fs.setFault(func(op, name string, n int) (int, error) {
-			s.fs.mu.Lock()
-			defer s.fs.mu.Unlock()
-			sum := 0
-			for _, i := range s.fs.names {
-				sum += len(s.fs.data[i])
-			}
+		s.fs.SetFault(func(op, name string, n int) (int, error) {
+			sum := int(s.fs.Size())
 			if op == "write" && sum+n > 100<<10 {
 				return max(0, 100<<10-sum), syscall.ENOSPC
 			}
@@ -140,7 +137,7 @@ func TestSlowDisk(t *testing.T) {
 		s.flush()
 		release := make(chan struct{})
 		var once atomic.Bool
-		s.fs.setFault(func(op, _ string, n int) (int, error) {
+		s.fs.SetFault(func(op, _ string, n int) (int, error) {
 			if op == "write" && once.CompareAndSwap(false, true) {
 				<-release
 			}
@@ -189,8 +186,8 @@ func TestSlowDisk(t *testing.T) {
 // TestFolderComesLate starts without the disk.
 func TestFolderComesLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemFS()
-		m.setFault(failing(syscall.ENOENT, "folder"))
+		m := disktest.New()
+		m.SetFault(failing(syscall.ENOENT, "folder"))
 		s := start(t, m, testOptions(m))
 		for i := uint64(1); i <= 10; i++ {
 			s.append(Live, i, 100)
@@ -202,7 +199,7 @@ func TestFolderComesLate(t *testing.T) {
 		if st := s.Stats(); st.Records[Live] != 10 || st.Queued != 10 {
 			t.Errorf("stats %+v", st)
 		}
-		m.setFault(nil)
+		m.SetFault(nil)
 		pass(31 * time.Second)
 		if got := s.Degraded(); got != "" {
 			t.Errorf("degraded: %q", got)
@@ -223,7 +220,7 @@ func TestDeliversWithoutDisk(t *testing.T) {
 			s.append(Live, i, 1000)
 		}
 		s.flush()
-		s.fs.setFault(failing(syscall.EROFS, "write", "create", "truncate", "remove", "rename", "sync", "syncdir"))
+		s.fs.SetFault(failing(syscall.EROFS, "write", "create", "truncate", "remove", "rename", "sync", "syncdir"))
 		for i := uint64(21); i <= 60; i++ {
 			s.append(Live, i, 1000)
 			synctest.Wait()
@@ -231,7 +228,7 @@ func TestDeliversWithoutDisk(t *testing.T) {
 		if got := s.drain(); !slices.Equal(got, keys(Live, 1, 60)) {
 			t.Errorf("got %v", got)
 		}
-		s.fs.setFault(nil)
+		s.fs.SetFault(nil)
 		pass(time.Minute)
 		s.append(Live, 61, 1000)
 		s.flush()
@@ -259,7 +256,7 @@ func TestTornWriteThatStays(t *testing.T) {
 		// One record holds the writer up until the ten after it are queued, so that
 		// these come in one write.
 		held, release := make(chan struct{}), make(chan struct{})
-		s.fs.setFault(func(op, _ string, n int) (int, error) {
+		s.fs.SetFault(func(op, _ string, n int) (int, error) {
 			if op == "write" {
 				close(held)
 				<-release
@@ -268,7 +265,7 @@ func TestTornWriteThatStays(t *testing.T) {
 		})
 		s.append(Live, 4, 1000)
 		<-held
-		s.fs.setFault(func(op, name string, n int) (int, error) {
+		s.fs.SetFault(func(op, name string, n int) (int, error) {
 			switch {
 			case op == "write" && strings.HasPrefix(name, "live"):
 				return n * 9 / 10, syscall.EIO
@@ -282,13 +279,13 @@ func TestTornWriteThatStays(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
-		if n := len(*s.fs.bytes(segmentName(Live, 1))); n < segmentHeader+13*1000 {
+		if n := len(*s.fs.Bytes(segmentName(Live, 1))); n < segmentHeader+13*1000 {
 			t.Errorf("a file of %d bytes: no torn write", n)
 		}
 		for i := uint64(15); i <= 71; i++ { // the queue has room for 64
 			s.append(Live, i, 1000)
 		}
-		s.fs.setFault(nil)
+		s.fs.SetFault(nil)
 		pass(time.Minute)
 		want := append(keys(Live, 1, 4), keys(Live, 8, 71)...)
 		if st := s.Stats(); st.Dropped[Live][DropDisk] != 3 || st.Degraded != "" {

@@ -8,13 +8,16 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"nightseg/edge/disk"
+	"nightseg/edge/disk/disktest"
 )
 
 // spoolTest is a running spool in a bubble of fake time.
 type spoolTest struct {
 	*Spool
 	t    *testing.T
-	fs   *memFS
+	fs   *disktest.FS
 	stop func() error
 }
 
@@ -26,12 +29,12 @@ func clock() Time {
 
 var epoch = time.Duration(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()) // when bubbles begin
 
-func testOptions(m *memFS) Options {
+func testOptions(m *disktest.FS) Options {
 	return Options{
 		Dir: "d", SegmentBytes: 16 << 10, MaxBytes: 4 << 20, MaxPayload: 8 << 10, Now: clock, Boot: 1,
 		QueueRecords: 64, QueueBytes: 256 << 10, Window: 8, ConfirmBatch: 8,
-		Open: func(string) (FS, error) {
-			if _, err := m.check("folder", "", 0); err != nil {
+		Open: func(string) (disk.FS, error) {
+			if _, err := m.Check("folder", "", 0); err != nil {
 				return nil, err
 			}
 			return m, nil
@@ -40,7 +43,7 @@ func testOptions(m *memFS) Options {
 }
 
 // start runs a spool in the bubble of the caller.
-func start(t *testing.T, m *memFS, o Options) *spoolTest {
+func start(t *testing.T, m *disktest.FS, o Options) *spoolTest {
 	t.Helper()
 	s, err := New(o)
 	if err != nil {
@@ -67,7 +70,7 @@ func start(t *testing.T, m *memFS, o Options) *spoolTest {
 func bubble(t *testing.T, f func(t *testing.T, s *spoolTest), set ...func(*Options)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemFS()
+		m := disktest.New()
 		o := testOptions(m)
 		for _, f := range set {
 			f(&o)
@@ -75,7 +78,7 @@ func bubble(t *testing.T, f func(t *testing.T, s *spoolTest), set ...func(*Optio
 		s := start(t, m, o)
 		f(t, s)
 		_ = s.stop() // a test that cares has looked
-		if n := m.handles(); n != 0 {
+		if n := m.Handles(); n != 0 {
 			t.Errorf("%d files left open", n)
 		}
 	})

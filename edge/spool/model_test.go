@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"nightseg/edge/disk/disktest"
 )
 
 // model is what a spool without bounds does, in memory.
@@ -43,7 +45,7 @@ func TestAgainstModel(t *testing.T) {
 }
 
 func againstModel(t *testing.T, r *rand.Rand) {
-	fs := newMemFS()
+	fs := disktest.New()
 	o := testOptions(fs)
 	s := start(t, fs, o)
 	defer func() { _ = s.stop() }()
@@ -108,7 +110,7 @@ func againstModel(t *testing.T, r *rand.Rand) {
 	if err := s.stop(); err != nil {
 		t.Error(err)
 	}
-	if n := fs.handles(); n != 0 {
+	if n := fs.Handles(); n != 0 {
 		t.Errorf("%d files open", n)
 	}
 }
@@ -124,7 +126,7 @@ func TestNothingIsUncounted(t *testing.T) {
 }
 
 func nothingUncounted(t *testing.T, r *rand.Rand) {
-	fs := newMemFS()
+	fs := disktest.New()
 	o := testOptions(fs)
 	o.MaxBytes, o.QueueRecords = 8*o.SegmentBytes, 16
 	o.MaxAge = 10 * time.Minute
@@ -152,12 +154,12 @@ func nothingUncounted(t *testing.T, r *rand.Rand) {
 		case x < 92:
 			pass(time.Duration(r.IntN(40)) * time.Second)
 		case x < 94:
-			fs.setFault(flaky(r.Uint64()))
+			fs.SetFault(flaky(r.Uint64()))
 		default:
-			fs.setFault(nil)
+			fs.SetFault(nil)
 		}
 	}
-	fs.setFault(nil)
+	fs.SetFault(nil)
 	pass(2 * time.Minute)
 	for _, k := range s.drain() {
 		got[k] = true
@@ -170,8 +172,8 @@ func nothingUncounted(t *testing.T, r *rand.Rand) {
 	if n != uint64(len(offered)) {
 		t.Errorf("%d offered, %d accounted for: %+v", len(offered), n, st)
 	}
-	if fs.peak > o.MaxBytes+probeSize {
-		t.Errorf("%d bytes on disk", fs.peak)
+	if fs.Peak() > o.MaxBytes+probeSize {
+		t.Errorf("%d bytes on disk", fs.Peak())
 	}
 	if st.Degraded != "" && st.DroppedBy(DropSlow) == 0 {
 		t.Errorf("degraded on a good disk: %s", st.Degraded)
@@ -179,7 +181,7 @@ func nothingUncounted(t *testing.T, r *rand.Rand) {
 	if err := s.stop(); err != nil {
 		t.Error(err)
 	}
-	if n := fs.handles(); n != 0 {
+	if n := fs.Handles(); n != 0 {
 		t.Errorf("%d files open", n)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"nightseg/edge/disk"
 	"nightseg/edge/frame"
 )
 
@@ -36,9 +37,9 @@ type Options struct {
 	SlowAfter time.Duration // an operation on the disk that takes longer makes "degraded"; 2 s
 
 	Logger *slog.Logger
-	Now    func() Time                  // the clock of ages
-	Boot   uint64                       // names the boot that Mono counts from; ReadBoot
-	Open   func(dir string) (FS, error) // the operating system's folder
+	Now    func() Time                       // the clock of ages
+	Boot   uint64                            // names the boot that Mono counts from; ReadBoot
+	Open   func(dir string) (disk.FS, error) // the operating system's folder
 }
 
 // Check reports every value that makes no sense.
@@ -90,7 +91,7 @@ func (o *Options) setDefaults() {
 		o.Now = now
 	}
 	if o.Open == nil {
-		o.Open = openFolder
+		o.Open = disk.OpenLocked
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"slices"
+
+	"nightseg/edge/disk"
 )
 
 const (
@@ -206,7 +208,7 @@ func (st *store) giveUp(c Class) {
 		return
 	}
 	g := sh.segs[i]
-	if !st.setAside(Info{Name: g.name, Size: g.size}) {
+	if !st.setAside(disk.Info{Name: g.name, Size: g.size}) {
 		st.untidy = nil // the next try will say it again
 		return
 	}

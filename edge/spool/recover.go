@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"nightseg/edge/disk"
 )
 
 const (
@@ -83,9 +85,9 @@ func (st *store) recover() error {
 }
 
 // openCursors reads what was confirmed.
-func (st *store) openCursors(list []Info) error {
+func (st *store) openCursors(list []disk.Info) error {
 	st.committed, st.nextID = cursors{}, 1
-	i := slices.IndexFunc(list, func(e Info) bool { return e.Name == cursorName })
+	i := slices.IndexFunc(list, func(e disk.Info) bool { return e.Name == cursorName })
 	if i < 0 {
 		return nil
 	}
@@ -110,7 +112,7 @@ func (st *store) openCursors(list []Info) error {
 
 // leaveOut is unreadable for a segment. It counts in MaxBytes, and the next start
 // looks at it again, if it is still there.
-func (st *store) leaveOut(e Info, err error) error {
+func (st *store) leaveOut(e disk.Info, err error) error {
 	if err := st.unreadable(err); err != nil {
 		return err
 	}
@@ -118,7 +120,7 @@ func (st *store) leaveOut(e Info, err error) error {
 	return nil
 }
 
-func (st *store) readCursorFile(e Info) (f File, damaged int, err error) {
+func (st *store) readCursorFile(e disk.Info) (f disk.File, damaged int, err error) {
 	if !e.Regular {
 		return nil, 0, fmt.Errorf("%s is not a file", cursorName)
 	}
@@ -132,11 +134,11 @@ func (st *store) readCursorFile(e Info) (f File, damaged int, err error) {
 }
 
 // sort finds out what each file is: by its head, and only then by its name.
-func (st *store) sort(list []Info) error {
-	slices.SortFunc(list, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
+func (st *store) sort(list []disk.Info) error {
+	slices.SortFunc(list, func(a, b disk.Info) int { return strings.Compare(a.Name, b.Name) })
 	foreign := 0
 	for _, e := range list {
-		if e.Name == cursorName || e.Name == lockName {
+		if e.Name == cursorName || e.Name == disk.LockName {
 			continue
 		}
 		if e.Name == probeName {
@@ -162,7 +164,7 @@ func (st *store) sort(list []Info) error {
 }
 
 // identify puts a segment on its shelf, and reports whether the file is ours.
-func (st *store) identify(e Info) (ours bool, err error) {
+func (st *store) identify(e disk.Info) (ours bool, err error) {
 	nameClass, nameID, named := parseSegmentName(e.Name)
 	if named {
 		st.nextID = max(st.nextID, nameID+1)
@@ -214,7 +216,7 @@ func (st *store) shelve(g *segment, head []byte) {
 }
 
 // headless takes in a segment without a good head, if it has good records.
-func (st *store) headless(f File, e Info, c Class, id uint64) error {
+func (st *store) headless(f disk.File, e disk.Info, c Class, id uint64) error {
 	var r record
 	var sc scanner
 	sc.start(f, id, 0, min(e.Size, maxSegment))
@@ -244,7 +246,7 @@ func (st *store) recoverClass(c Class) error {
 	for _, g := range sh.segs {
 		// Later segments have higher numbers; what has not is a copy, or of another time.
 		if n := len(keep); n > 0 && (g.id == keep[n-1].id || g.first < keep[n-1].first) {
-			st.setAside(Info{Name: g.name, Size: g.size})
+			st.setAside(disk.Info{Name: g.name, Size: g.size})
 			continue
 		}
 		if n := len(keep); n > 0 {
@@ -349,14 +351,14 @@ func (g *segment) guess(known uint64) {
 // setAside renames a file that is ours but of no use, so that it can be looked
 // at. It counts in MaxBytes and is the first to go. It reports
 // whether the file system allowed it.
-func (st *store) setAside(e Info) bool {
+func (st *store) setAside(e disk.Info) bool {
 	st.s.o.Logger.Warn("spool: set aside", "name", e.Name)
 	to := e.Name + asideSuffix
 	if err := st.rename(e.Name, to); err != nil {
 		st.tidy(err)
 		return false
 	}
-	st.aside = append(st.aside, Info{Name: to, Size: e.Size, Regular: true})
+	st.aside = append(st.aside, disk.Info{Name: to, Size: e.Size, Regular: true})
 	return true
 }
 

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"nightseg/edge/disk/disktest"
 )
 
 func TestOrderAndClasses(t *testing.T) {
@@ -67,7 +69,7 @@ func TestConfirmationsLast(t *testing.T) {
 		}
 		pass(time.Minute)
 		if st := s2.Stats(); st.Files > 1 {
-			t.Errorf("%d files left: %v", st.Files, s.fs.list())
+			t.Errorf("%d files left: %v", st.Files, s.fs.Names())
 		}
 	})
 }
@@ -112,8 +114,8 @@ func TestBytesAreBounded(t *testing.T) {
 			s.append(Live, i, 1000)
 			synctest.Wait()
 		}
-		if s.fs.peak > s.o.MaxBytes {
-			t.Errorf("%d bytes, the bound is %d", s.fs.peak, s.o.MaxBytes)
+		if s.fs.Peak() > s.o.MaxBytes {
+			t.Errorf("%d bytes, the bound is %d", s.fs.Peak(), s.o.MaxBytes)
 		}
 		st := s.Stats()
 		if n := st.Dropped[Live][DropFull]; n == 0 || n != st.DroppedBy(DropFull) || st.Records[Live]+n != 300 {
@@ -267,10 +269,10 @@ func TestSyncsAreBatched(t *testing.T) {
 			t.Errorf("%d fsyncs in a minute at one per 5 s", n)
 		}
 		s.append(Event, 1, 10)
-		n := s.fs.count()
+		n := s.fs.Count()
 		pass(150 * time.Millisecond)
-		if !slices.ContainsFunc(s.fs.ops[n-1:], func(op memOp) bool {
-			return op.kind == "sync" && strings.HasPrefix(op.name, "event")
+		if !slices.ContainsFunc(s.fs.Ops()[n-1:], func(op disktest.Op) bool {
+			return op.Kind == "sync" && strings.HasPrefix(op.Name, "event")
 		}) {
 			t.Error("an event was not synced within 150 ms")
 		}
@@ -289,7 +291,7 @@ func TestEndWritesWhatIsQueued(t *testing.T) {
 		if got := s2.drain(); !slices.Equal(got, keys(Live, 1, 20)) {
 			t.Errorf("got %v", got)
 		}
-		s2.fs.setFault(func(string, string, int) (int, error) { return 0, syscall.EIO })
+		s2.fs.SetFault(func(string, string, int) (int, error) { return 0, syscall.EIO })
 		s2.append(Live, 21, 10)
 		if err := s2.stop(); err == nil || !strings.Contains(err.Error(), "1 messages") {
 			t.Errorf("end on a bad disk: %v", err)

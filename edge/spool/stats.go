@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"syscall"
 	"time"
+
+	"nightseg/edge/disk"
 )
 
 // Reason says why a message was dropped.
@@ -129,7 +131,7 @@ func describe(err error) string {
 		what = "read-only file system"
 	case errors.Is(err, fs.ErrPermission):
 		what = "not permitted"
-	case errors.Is(err, ErrInUse):
+	case errors.Is(err, disk.ErrInUse):
 		what = "in use"
 	}
 	return fmt.Sprintf("spool: %s: %v", what, err)

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"slices"
 	"time"
+
+	"nightseg/edge/disk"
 )
 
 const (
@@ -21,12 +23,12 @@ var errFull = errors.New("full")
 // store is what Run has of the disk; nothing else touches it.
 type store struct {
 	s         *Spool
-	fs        FS
+	fs        disk.FS
 	disk      fault // of writing
 	lanes     [Classes]shelf
 	nextID    uint64
-	aside     []Info // oldest first
-	cursor    File
+	aside     []disk.Info // oldest first
+	cursor    disk.File
 	committed cursors
 	expired   time.Time    // when expiry was last looked at
 	untidy    error        // what the start could not put right
@@ -60,7 +62,7 @@ type segment struct {
 	stamped     bool
 	damaged     bool      // nothing is appended to it
 	guessed     bool      // last is too high, for it could not be read
-	f           File      // nil where it is not open
+	f           disk.File // nil where it is not open
 	dirty       time.Time // of the first write that was not synced; zero: none
 }
 

@@ -18,7 +18,7 @@ func TestBadSector(t *testing.T) {
 		s.flush()
 		_ = s.stop()
 		bad := segmentName(Live, 2)
-		s.fs.setFault(func(op, name string, n int) (int, error) {
+		s.fs.SetFault(func(op, name string, n int) (int, error) {
 			// n is where the read begins; reads are longer than a page but where pages are tried.
 			if op == "read" && name == bad && n > 0 && n <= 5000 {
 				return 0, syscall.EIO
@@ -66,7 +66,7 @@ func TestUnreadableFiles(t *testing.T) {
 				}
 				s.Confirm(d.Receipt)
 				_ = s.stop()
-				m.setFault(func(op, name string, n int) (int, error) {
+				m.SetFault(func(op, name string, n int) (int, error) {
 					if op == c.op && name == c.file {
 						return 0, syscall.EIO
 					}
@@ -104,7 +104,7 @@ func TestUnreadableSegment(t *testing.T) {
 				m, o := filled(t, 50)
 				s := start(t, m, o)
 				bad := segmentName(Live, c.id)
-				m.setFault(func(op, name string, n int) (int, error) {
+				m.SetFault(func(op, name string, n int) (int, error) {
 					if op == "read" && name == bad {
 						return 0, syscall.EIO
 					}
@@ -122,13 +122,13 @@ func TestUnreadableSegment(t *testing.T) {
 					t.Errorf("got %v, want %v", got, want)
 				}
 				st := s.Stats()
-				if st.Lost != uint64(len(c.lost)) || st.Aside != 1 || st.Degraded != "" || m.bytes(bad+asideSuffix) == nil {
-					t.Errorf("%v, stats %+v", m.list(), st)
+				if st.Lost != uint64(len(c.lost)) || st.Aside != 1 || st.Degraded != "" || m.Bytes(bad+asideSuffix) == nil {
+					t.Errorf("%v, stats %+v", m.Names(), st)
 				}
 				if err := s.stop(); err != nil {
 					t.Error(err)
 				}
-				if n := m.handles(); n != 0 {
+				if n := m.Handles(); n != 0 {
 					t.Errorf("%d files open", n)
 				}
 			})

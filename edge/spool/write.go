@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"nightseg/edge/disk"
 )
 
 // writeAll writes what is queued now, higher classes first. What comes meanwhile
@@ -158,7 +160,7 @@ func (st *store) writeTo(g *segment, batch []*entry) (n int, err error) {
 	return n, nil
 }
 
-func (st *store) writeAt(f File, b []byte, off int64) error {
+func (st *store) writeAt(f disk.File, b []byte, off int64) error {
 	st.mark()
 	n, err := f.WriteAt(b, off)
 	if err == nil && n < len(b) {
@@ -225,7 +227,7 @@ func (st *store) create(c Class) (*segment, error) {
 	}
 	if err != nil {
 		if rerr := st.remove(name); rerr != nil { // it is empty, and counts until it is gone
-			st.aside = append(st.aside, Info{Name: name, Size: segmentHeader})
+			st.aside = append(st.aside, disk.Info{Name: name, Size: segmentHeader})
 		}
 		return nil, errors.Join(err, f.Close())
 	}

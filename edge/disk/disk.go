@@ -1,4 +1,6 @@
-package spool
+// Package disk holds a folder of files behind an interface, so that what a crash
+// or a bad disk does to its users can be tried, and the ways to write a file whole.
+package disk
 
 import (
 	"errors"
@@ -11,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FS is the folder that a spool lies in. Names are plain file names.
+// FS is a folder. Names are plain file names.
 type FS interface {
 	// Open opens a file for reading and writing, or for reading only where the
 	// file system allows no more. It never waits, whatever the name stands for.
@@ -45,7 +47,8 @@ type Info struct {
 var ErrInUse = errors.New("the folder is in use by another process")
 
 const (
-	lockName   = "lock"
+	// LockName is the file that OpenLocked locks.
+	LockName   = "lock"
 	maxEntries = 100_000 // of a folder that is not ours, or has gone mad
 )
 
@@ -56,9 +59,14 @@ type folder struct {
 	lock *os.File
 }
 
-// openFolder makes the folder where it is missing, and locks it: two writers
-// would cut each other's records.
-func openFolder(dir string) (FS, error) {
+// OpenLocked makes the folder where it is missing, and locks it: of two writers
+// each would destroy what the other has written.
+func OpenLocked(dir string) (FS, error) { return open(dir, true) }
+
+// Open makes the folder where it is missing.
+func Open(dir string) (FS, error) { return open(dir, false) }
+
+func open(dir string, lock bool) (FS, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, err
 	}
@@ -67,17 +75,19 @@ func openFolder(dir string) (FS, error) {
 		return nil, err
 	}
 	d := &folder{root: root}
-	if err := d.open(); err != nil {
+	d.self, err = root.Open(".")
+	if err == nil && lock {
+		err = d.hold()
+	}
+	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
 }
 
-func (d *folder) open() (err error) {
-	if d.self, err = d.root.Open("."); err != nil {
-		return err
-	}
-	d.lock, err = d.root.OpenFile(lockName, os.O_RDWR|os.O_CREATE|unix.O_NONBLOCK, 0o640)
+// hold takes the lock of the folder.
+func (d *folder) hold() (err error) {
+	d.lock, err = d.root.OpenFile(LockName, os.O_RDWR|os.O_CREATE|unix.O_NONBLOCK, 0o640)
 	if errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOSPC) {
 		// What is there can be delivered. The folder itself can be locked too.
 		d.lock, err = d.root.Open(".")
@@ -94,6 +104,7 @@ func (d *folder) open() (err error) {
 	return nil
 }
 
+// Open implements FS.
 func (d *folder) Open(name string, create bool) (File, error) {
 	flag := unix.O_NONBLOCK // a pipe of such a name must not stop the start
 	if create {
@@ -109,6 +120,7 @@ func (d *folder) Open(name string, create bool) (File, error) {
 	return f, nil
 }
 
+// List implements FS.
 func (d *folder) List() ([]Info, error) {
 	f, err := d.root.Open(".")
 	if err != nil {
@@ -130,9 +142,14 @@ func (d *folder) List() ([]Info, error) {
 	return list, nil
 }
 
+// Rename implements FS.
 func (d *folder) Rename(from, to string) error { return d.root.Rename(from, to) }
-func (d *folder) Remove(name string) error     { return d.root.Remove(name) }
-func (d *folder) Sync() error                  { return d.self.Sync() }
+
+// Remove implements FS.
+func (d *folder) Remove(name string) error { return d.root.Remove(name) }
+
+// Sync implements FS.
+func (d *folder) Sync() error { return d.self.Sync() }
 
 // Close lets go of the lock.
 func (d *folder) Close() error {

@@ -1,0 +1,390 @@
+// Package disktest holds a folder in memory for tests. It keeps a journal of what
+// was done to it, from which the states after a crash or a power cut can be made.
+package disktest
+
+import (
+	"io"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+
+	"nightseg/edge/disk"
+)
+
+// FS is a folder in memory.
+type FS struct {
+	mu    sync.Mutex
+	names map[string]int // to an index of data
+	data  [][]byte
+	ops   []Op
+	open  int   // handles
+	peak  int64 // most bytes of all files
+	fault Fault
+	lazy  map[string]bool
+}
+
+// Fault may make an operation fail; n is how much of a write is done anyway.
+type Fault func(op, name string, n int) (int, error)
+
+// Op is an operation on the folder.
+type Op struct {
+	Kind     string // create, rename, remove, syncdir; write, truncate, sync
+	Name, To string
+	file     int
+	off      int64
+	data     []byte
+}
+
+type file struct {
+	fs     *FS
+	name   string
+	file   int
+	closed bool
+}
+
+// New returns an empty folder.
+func New() *FS { return &FS{names: map[string]int{}} }
+
+// Check asks the fault, as each operation does.
+func (m *FS) Check(op, name string, n int) (int, error) {
+	m.mu.Lock()
+	f := m.fault
+	m.mu.Unlock()
+	if f == nil {
+		return n, nil
+	}
+	return f(op, name, n)
+}
+
+// SetFault makes operations fail from now on; nil: none.
+func (m *FS) SetFault(f Fault) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fault = f
+}
+
+// Lazy makes operations of the kinds sync and syncdir do nothing, as a program
+// would have it that has forgotten them: its crash test must fail.
+func (m *FS) Lazy(kinds ...string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lazy = map[string]bool{}
+	for _, k := range kinds {
+		m.lazy[k] = true
+	}
+}
+
+// apply does an operation and remembers it.
+func (m *FS) apply(op Op) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.lazy[op.Kind] {
+		return
+	}
+	m.redo(op)
+	m.ops = append(m.ops, op)
+}
+
+func (m *FS) redo(op Op) {
+	switch op.Kind {
+	case "create":
+		for len(m.data) <= op.file {
+			m.data = append(m.data, nil)
+		}
+		m.names[op.Name] = op.file
+	case "rename":
+		if i, ok := m.names[op.Name]; ok {
+			delete(m.names, op.Name)
+			m.names[op.To] = i
+		}
+	case "remove":
+		delete(m.names, op.Name)
+	case "write":
+		for len(m.data) <= op.file {
+			m.data = append(m.data, nil)
+		}
+		b := m.data[op.file]
+		if end := int(op.off) + len(op.data); len(b) < end {
+			b = append(b, make([]byte, end-len(b))...)
+		}
+		copy(b[op.off:], op.data)
+		m.data[op.file] = b
+	case "truncate":
+		if b := m.data[op.file]; int(op.off) < len(b) {
+			m.data[op.file] = b[:op.off:op.off]
+		}
+	}
+	m.peak = max(m.peak, m.size())
+}
+
+func (m *FS) size() (n int64) {
+	for _, i := range m.names {
+		n += int64(len(m.data[i]))
+	}
+	return n
+}
+
+// Open implements disk.FS.
+func (m *FS) Open(name string, create bool) (disk.File, error) {
+	if _, err := m.Check("open", name, 0); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	i, ok := m.names[name]
+	n := len(m.data)
+	m.mu.Unlock()
+	if !ok {
+		if !create {
+			return nil, fs.ErrNotExist
+		}
+		if _, err := m.Check("create", name, 0); err != nil {
+			return nil, err
+		}
+		i = n
+		m.apply(Op{Kind: "create", Name: name, file: i})
+	}
+	m.mu.Lock()
+	m.open++
+	m.mu.Unlock()
+	return &file{fs: m, name: name, file: i}, nil
+}
+
+// List implements disk.FS.
+func (m *FS) List() ([]disk.Info, error) {
+	if _, err := m.Check("list", "", 0); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var list []disk.Info
+	for _, name := range slices.Sorted(maps.Keys(m.names)) {
+		list = append(list, disk.Info{Name: name, Size: int64(len(m.data[m.names[name]])), Regular: true})
+	}
+	return list, nil
+}
+
+// Rename implements disk.FS.
+func (m *FS) Rename(from, to string) error {
+	if _, err := m.Check("rename", from, 0); err != nil {
+		return err
+	}
+	m.apply(Op{Kind: "rename", Name: from, To: to})
+	return nil
+}
+
+// Remove implements disk.FS.
+func (m *FS) Remove(name string) error {
+	if _, err := m.Check("remove", name, 0); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	_, ok := m.names[name]
+	m.mu.Unlock()
+	if !ok {
+		return fs.ErrNotExist
+	}
+	m.apply(Op{Kind: "remove", Name: name})
+	return nil
+}
+
+// Sync implements disk.FS.
+func (m *FS) Sync() error {
+	if _, err := m.Check("syncdir", "", 0); err != nil {
+		return err
+	}
+	m.apply(Op{Kind: "syncdir"})
+	return nil
+}
+
+// Close implements disk.FS.
+func (m *FS) Close() error { return nil }
+
+// Count returns how many operations the journal has.
+func (m *FS) Count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.ops)
+}
+
+// Ops returns the journal.
+func (m *FS) Ops() []Op {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.ops)
+}
+
+// Size returns the bytes of all files.
+func (m *FS) Size() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.size()
+}
+
+// Peak returns the most bytes that all files had.
+func (m *FS) Peak() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.peak
+}
+
+// Handles returns how many files are open.
+func (m *FS) Handles() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.open
+}
+
+// Bytes returns the file of a name, to look at or to damage.
+func (m *FS) Bytes(name string) *[]byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i, ok := m.names[name]
+	if !ok {
+		return nil
+	}
+	return &m.data[i]
+}
+
+// Put makes a file that the journal knows nothing of.
+func (m *FS) Put(name string, b []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.names[name] = len(m.data)
+	m.data = append(m.data, b)
+}
+
+// Names returns the names of all files, sorted.
+func (m *FS) Names() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Sorted(maps.Keys(m.names))
+}
+
+// ReadAt implements disk.File.
+func (f *file) ReadAt(b []byte, off int64) (int, error) {
+	if _, err := f.fs.Check("read", f.name, int(off)); err != nil {
+		return 0, err
+	}
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	data := f.fs.data[f.file]
+	if off >= int64(len(data)) {
+		return 0, io.EOF
+	}
+	n := copy(b, data[off:])
+	if n < len(b) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// WriteAt implements disk.File.
+func (f *file) WriteAt(b []byte, off int64) (int, error) {
+	n, err := f.fs.Check("write", f.name, len(b))
+	if n > 0 {
+		f.fs.apply(Op{Kind: "write", Name: f.name, file: f.file, off: off, data: slices.Clone(b[:n])})
+	}
+	return n, err
+}
+
+// Truncate implements disk.File.
+func (f *file) Truncate(size int64) error {
+	if _, err := f.fs.Check("truncate", f.name, 0); err != nil {
+		return err
+	}
+	f.fs.apply(Op{Kind: "truncate", Name: f.name, file: f.file, off: size})
+	return nil
+}
+
+// Sync implements disk.File.
+func (f *file) Sync() error {
+	if _, err := f.fs.Check("sync", f.name, 0); err != nil {
+		return err
+	}
+	f.fs.apply(Op{Kind: "sync", Name: f.name, file: f.file})
+	return nil
+}
+
+// Close implements disk.File.
+func (f *file) Close() error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if f.closed {
+		return fs.ErrClosed
+	}
+	f.closed = true
+	f.fs.open--
+	return nil
+}
+
+// Killed returns the folder as a killed process leaves it: the first n
+// operations are done, and part of the next one.
+func (m *FS) Killed(n int, part float64) *FS {
+	c := New()
+	for _, op := range m.ops[:n] {
+		c.redo(op)
+	}
+	if n < len(m.ops) && m.ops[n].Kind == "write" {
+		op := m.ops[n]
+		op.data = op.data[:int(part*float64(len(op.data)))]
+		c.redo(op)
+	}
+	return c
+}
+
+// Cut returns the folder as a power cut after n operations may leave it: of
+// what was not synced, each part may be there, torn, or not, in any order.
+func (m *FS) Cut(n int, r *rand.Rand) *FS {
+	synced := map[int]int{} // file: index of its last sync
+	dir := -1
+	for i, op := range m.ops[:n] {
+		switch op.Kind {
+		case "sync":
+			synced[op.file] = i
+		case "syncdir":
+			dir = i
+		}
+	}
+	c := New()
+	for range m.data {
+		c.data = append(c.data, nil)
+	}
+	for i, op := range m.ops[:n] {
+		last := dir
+		if op.Kind == "write" || op.Kind == "truncate" {
+			last = -1
+			if s, ok := synced[op.file]; ok {
+				last = s
+			}
+		}
+		switch {
+		case i <= last:
+		case r.IntN(3) == 0:
+			continue
+		case op.Kind == "write" && r.IntN(3) == 0:
+			op.data = slices.Clone(op.data)
+			if r.IntN(2) == 0 {
+				op.data = op.data[:r.IntN(len(op.data)+1)]
+			} else { // sectors that never came
+				from := r.IntN(len(op.data) + 1)
+				clear(op.data[from:min(len(op.data), from+512)])
+			}
+		}
+		c.redo(op)
+	}
+	return c
+}
+
+// Sealed makes the state of a folder the beginning of a new journal.
+func (m *FS) Sealed() *FS {
+	c := New()
+	for i, name := range m.Names() {
+		c.apply(Op{Kind: "create", Name: name, file: i})
+		c.apply(Op{Kind: "write", Name: name, file: i, data: *m.Bytes(name)})
+		c.apply(Op{Kind: "sync", Name: name, file: i})
+	}
+	c.apply(Op{Kind: "syncdir"})
+	return c
+}
