@@ -222,7 +222,10 @@ func TestStagesOf(t *testing.T) {
 		t.Errorf("%+v, %v", s, bad)
 	}
 	b.Graphs.Relight, b.Graphs.Fused = nil, nil
-	std = 0.999
+	if s, bad = stagesOf(l, b); len(bad) > 0 || s.relight.Mode != frame.RelightNone {
+		t.Errorf("a bundle without relight network: %v, %v", s.relight.Mode, bad)
+	}
+	std, l.Relight.Mode = 0.999, "network"
 	_, bad = stagesOf(l, b)
 	if len(bad) != 2 || bad[0].Pointer != "/relight/mode" || bad[1].Pointer != "/reweight/std" || bad[1].Remedy == "" {
 		t.Errorf("a bundle without relight network, and too large a std: %v", bad)
