@@ -213,6 +213,7 @@ def through(net: ov.CompiledModel, frames: Decoded, sent: Sent, jobs: int) -> No
 
 def play(args: argparse.Namespace) -> dict[str, Any]:
     """Take the pictures through the loop and return what came of it."""
+    args.relight = common.relight_of(args)
     cv2.setNumThreads(1)
     bundle = plain.load_bundle(args.bundle)
     std = bundle.reweight if args.std is None else args.std

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import os
@@ -234,6 +235,20 @@ def hold(limits: Sequence[Limit], check: bool) -> None:
 
 
 # Brokers and processes.
+
+
+def add_relight(p: argparse.ArgumentParser, *more: str) -> None:
+    """Add the option that says how frames are relit; more: modes beside none, network and bundle."""
+    p.add_argument("--relight", choices=["bundle", "none", *more, "network"], default="bundle",
+                   help="on every frame; bundle: as the bundle is best")  # fmt: skip
+
+
+def relight_of(args: argparse.Namespace) -> str:
+    """Return the mode that --relight asks for: for bundle what its manifest says."""
+    if args.relight != "bundle":
+        return str(args.relight)
+    manifest = json.loads((args.bundle / "bundle.json").read_text(encoding="utf-8"))
+    return str(manifest.get("relight", "network" if "relight" in manifest["graphs"] else "none"))
 
 
 def free_port() -> int:

@@ -98,6 +98,7 @@ def nightseg_masks(images: Path, out: Path, args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace, folder: Path) -> Compared:
     """Make masks with nightseg in a folder and compare them."""
+    args.relight = common.relight_of(args)
     nightseg_masks(args.images, folder, args)
     bundle = plain.load_bundle(args.bundle)
     std = bundle.reweight if args.std is None else args.std
@@ -108,7 +109,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     """Add what this script and versus have in common."""
     p.add_argument("images", type=Path, nargs="?", default=common.NIGHT_SEQUENCE, help="folder of pictures")
     p.add_argument("--bundle", type=Path, default=common.BUNDLE, help="folder of the networks")
-    p.add_argument("--relight", choices=["none", "network"], default="network", help="on every frame")
+    common.add_relight(p)
     p.add_argument("--std", type=float, help="spread of the class weights (default: as the bundle says)")
     p.add_argument("--threads", type=int, default=2, help="of ONNX Runtime")
     p.add_argument("--compared", type=int, default=0, help="pictures whose masks are compared; 0: all")

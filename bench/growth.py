@@ -145,7 +145,7 @@ def together(args: argparse.Namespace, load: Load, n: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, common.broker(args.broker, Path(folder), load) as url:
         doc = {
             "fleet": live.FLEET, "device": live.DEVICE, "bundle": str(args.bundle), "state_dir": f"{folder}/state",
-            "broker": {"url": url}, "relight": {"mode": "network", "gate": "always"}, "publish": {"qos": 0},
+            "broker": {"url": url}, "relight": {"mode": "bundle", "gate": "always"}, "publish": {"qos": 0},
             "cameras": [{"id": c, "source": str(args.images), "rate": CAMERA_RATE, "loop": True} for c in ids],
             "log": {"level": "warn"},
         }  # fmt: skip

@@ -298,7 +298,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--precision", default="int8", help="of the networks")
     p.add_argument("--provider", default="auto", help="of the networks")
     p.add_argument("--threads", type=int, default=0, help="of the networks; 0: one per core")
-    p.add_argument("--relight", choices=["none", "gamma", "clahe", "network"], default="network", help="on every frame")
+    common.add_relight(p, "gamma", "clahe")
     p.add_argument("--qos", type=int, choices=[0, 1], default=0, help="of the masks")
     p.add_argument("--check", action="store_true", help="exit with 3 where a limit does not hold")
     p.add_argument("--force", action="store_true", help="measure although other programs are at work")

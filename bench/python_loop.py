@@ -297,6 +297,7 @@ def _mono() -> int:
 
 def play(args: argparse.Namespace) -> dict[str, object]:
     """Take the pictures through the loop and return what came of it."""
+    args.relight = common.relight_of(args)
     bundle = load_bundle(args.bundle)
     std = bundle.reweight if args.std is None else args.std
     weights = class_weights(bundle.shares, std).astype(np.float32)
@@ -356,7 +357,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--bundle", type=Path, default=common.BUNDLE, help="folder of the networks")
     p.add_argument("--frames", type=int, default=0, help="frames to do, from the start again at the end; 0: each once")
     p.add_argument("--broker", default="none", help="mqtt://HOST:PORT or none")
-    p.add_argument("--relight", choices=["none", "network"], default="network", help="on every frame")
+    common.add_relight(p)
     p.add_argument("--std", type=float, help="spread of the class weights (default: as the bundle says)")
     p.add_argument("--threads", type=int, default=2, help="of ONNX Runtime")
     p.add_argument("--masks", type=Path, help="folder to write the masks to")

@@ -1,7 +1,7 @@
 """Replay real night recordings and hold that every frame's mask arrives, and that the masks are always the same.
 
 Each recording goes once without a broker and then through the embedded broker with `nightseg watch` in another
-process, int8 networks, relight network on every frame, class weights as the bundle says. It prints a table; exit code
+process, int8 networks, relit as the bundle is best, class weights as the bundle says. It prints a table; exit code
 3 where a mask is missing or different.
 """
 
@@ -72,7 +72,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 def replay(source: Path, args: argparse.Namespace, more: list[str]) -> dict[str, Any]:
     """Replay a recording and return the object that it prints."""
     command = [
-        common.program(), "replay", str(source), "--rate", "max", "--relight", "network", "--gate", "always",
+        common.program(), "replay", str(source), "--rate", "max", "--relight", "bundle", "--gate", "always",
         "--precision", args.precision, "--provider", args.provider, "--bundle", str(args.bundle), "--json", *more,
     ]  # fmt: skip
     if args.frames:

@@ -61,6 +61,7 @@ def rounds(args: argparse.Namespace, url: str, load: Load) -> tuple[dict[str, li
 
 def measure(args: argparse.Namespace) -> None:
     """Compare, time, and print one JSON object."""
+    args.relight = common.relight_of(args)
     common.need(args.images, "name a folder of pictures")
     load = Load()
     load.quiet(args.force)
