@@ -314,17 +314,28 @@ def broker(kind: str, folder: Path, load: Load | None = None) -> Iterator[str]:
 
 
 def _mosquitto(folder: Path, load: Load | None) -> Iterator[str]:
+    port = free_port()
+    with mosquitto(port, folder) as child:
+        if load:
+            load.beside(child.pid)
+        yield f"mqtt://127.0.0.1:{port}"
+
+
+@contextmanager
+def mosquitto(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run mosquitto on a port of the loopback address.
+
+    Raises:
+        FileNotFoundError: it is not installed.
+    """
     found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
     if not found:
         raise FileNotFoundError("mosquitto is missing; on Debian: apt-get install mosquitto (or --broker process)")
-    port = free_port()
     settings = folder / "mosquitto.conf"
     settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n", encoding="utf-8")
     child = subprocess.Popen([found, "-c", str(settings)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         await_port(port, child)
-        if load:
-            load.beside(child.pid)
-        yield f"mqtt://127.0.0.1:{port}"
+        yield child
     finally:
         stop(child, signal.SIGTERM)
