@@ -1,9 +1,10 @@
 """Run the service at full rate for an hour, cut its connection again and again, and see that nothing grows.
 
 `nightseg run` reads synth:// and sends to mosquitto through a gate, which is shut for --outage seconds every
---outage-every seconds; a subscriber on the broker's own side counts every mask that arrives, live or as history, by its
-key (run, camera, sequence number), so that none is missed for another reason. Each second memory, threads and open files of the service are read from /proc, and each document of health tells its goroutines.
-The first fifth of the time is warm-up. Flat: the median of the last quarter against that of the first one after it.
+--outage-every seconds; a subscriber on the broker's own side counts every mask that arrives, live or as history, by
+its key (run, camera, sequence number), so that none is missed for another reason. Each second memory, threads and open
+files of the service are read from /proc, and each document of health tells its goroutines. The first fifth of the time
+is warm-up. Flat: the median of the last quarter against that of the first one after it.
 """
 
 from __future__ import annotations
