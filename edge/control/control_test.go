@@ -37,7 +37,8 @@ func TestDocumentIsTriedAndKept(t *testing.T) {
 		r.want(r.send(doc(5, `,"cameras":[{"id":"rear","rate":9}]`)), "5 trial") // it comes again
 		r.want(r.pass(5*time.Second), "5 applied")
 		rep = r.rep()
-		if rep.State != settings.StateSteady || rep.SHA256 != r.f.running().SHA256 || string(rep.Figures) != `{"frames":150}` {
+		if rep.State != settings.StateSteady || rep.SHA256 != r.f.running().SHA256 ||
+			string(rep.Figures) != `{"frames":150}` {
 			t.Errorf("in force: %+v", rep)
 		}
 		if got := r.f.said(); got != "prepare apply probation close" {
@@ -81,7 +82,8 @@ func TestAnswersSayWhat(t *testing.T) {
 			t.Errorf("as JSON %v", v)
 		}
 		for _, want := range []string{
-			`"result":"trial","version":5,"id":"me"`, `"result":"applied","version":5`, `"result":"rejected","version":6,"id":"you"`,
+			`"result":"trial","version":5,"id":"me"`, `"result":"applied","version":5`,
+			`"result":"rejected","version":6,"id":"you"`,
 			`"new":"` + short(r.InForce().SHA256) + `"`,
 		} {
 			if !strings.Contains(log.String(), want) {
@@ -126,7 +128,8 @@ func TestWhatGoesWrongChangesNothing(t *testing.T) {
 		}, "", "9 trial,9 rolled_back", "panic in probation: at last", "prepare apply probation undo close", true},
 		{
 			"never proven", func(f *fake) { f.probation = hang },
-			"", "9 trial,9 rolled_back", "not proven within 30s: front: 3 of 30 frames", "prepare apply probation undo close", true,
+			"", "9 trial,9 rolled_back", "not proven within 30s: front: 3 of 30 frames",
+			"prepare apply probation undo close", true,
 		},
 		{
 			"a broker that does not come about", func(f *fake) { f.probation = hang },

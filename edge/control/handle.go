@@ -26,13 +26,13 @@ func (c *Controller) examine(b []byte) *request {
 	defer c.mu.Unlock()
 	d, errs := settings.ParseDesired(b, c.base())
 	a := settings.Ack{Version: d.Version, ID: d.ID}
-	reject := func(errs []settings.FieldError, reason string) *request {
+	reject := func(errs []settings.FieldError, reason string) {
 		a.Result, a.Errors, a.Reason = settings.ResultRejected, errs, reason
 		c.answer(a, c.inForce.SHA256, d.SHA256)
-		return nil
 	}
 	if len(errs) > 0 {
-		return reject(errs, "")
+		reject(errs, "")
+		return nil
 	}
 	latest := c.inForce.Desired
 	if c.trial != nil {
@@ -43,7 +43,8 @@ func (c *Controller) examine(b []byte) *request {
 	}
 	switch verdict, errs := d.Decide(latest); {
 	case verdict == settings.Refuse:
-		return reject(errs, "")
+		reject(errs, "")
+		return nil
 	case verdict == settings.Unchanged && c.next == nil && (c.trial == nil || c.swapped):
 		a.Result = settings.ResultUnchanged
 		if c.trial != nil {
@@ -62,10 +63,11 @@ func (c *Controller) examine(b []byte) *request {
 		c.flush()
 	}
 	if r := c.store.refusal(d); r != nil {
-		return reject([]settings.FieldError{{
+		reject([]settings.FieldError{{
 			Path: "version", Pointer: "/version", Value: fmt.Sprint(d.Version),
 			Problem: "set aside on " + r.Time.Format(time.RFC3339), Remedy: "to try it again, raise it",
 		}}, r.Reason)
+		return nil
 	}
 	return &request{d, b}
 }

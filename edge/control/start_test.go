@@ -77,7 +77,8 @@ func TestDocumentOverAnotherFile(t *testing.T) {
 		r.stop()
 		// Now the document contradicts the file.
 		dark := edit(func(s *settings.Settings) { s.Relight.Dark, s.Relight.Bright = 120, 130 })
-		if why := begins(t, m, "previous 2", dark); !strings.Contains(why, "version 3 does not fit any more: relight.bright") {
+		why := begins(t, m, "previous 2", dark)
+		if !strings.Contains(why, "version 3 does not fit any more: relight.bright") {
 			t.Errorf("degraded %q", why)
 		}
 		begins(t, m, "desired 3", codec)
@@ -92,7 +93,9 @@ func TestSettingsThatEndTheProcessAreSetAside(t *testing.T) {
 			falls(t, m, maxFalls-1)
 		}
 		why := begins(t, m, "factory 0")
-		for _, want := range []string{"version 2 is set aside: 3 starts in a row", "the settings file is set aside", "running"} {
+		for _, want := range []string{
+			"version 2 is set aside: 3 starts in a row", "the settings file is set aside", "running",
+		} {
 			if !strings.Contains(why, want) {
 				t.Errorf("degraded %q, want %q in it", why, want)
 			}
@@ -190,7 +193,8 @@ func TestTrialThatEndsTheProcess(t *testing.T) {
 		}
 		r := start(t, m)
 		r.Offer([]byte(doc(2, "")))
-		if a := r.last(); a.Result != settings.ResultRejected || !strings.Contains(a.Reason, "ended 3 times while it was on trial") {
+		a := r.last()
+		if a.Result != settings.ResultRejected || !strings.Contains(a.Reason, "ended 3 times while it was on trial") {
 			t.Errorf("answer %+v", a)
 		}
 		r.apply(3, "")
@@ -205,7 +209,8 @@ func TestFallback(t *testing.T) {
 		if d := r.Fallback("bundle x: no such folder"); d.Version != 1 || r.InForce().Version != 1 {
 			t.Errorf("falls back to %+v", d)
 		}
-		if rep := r.reported(); rep.Source != settings.FromPrevious || !strings.Contains(r.reason, "version 2: bundle x: no such") {
+		rep := r.reported()
+		if rep.Source != settings.FromPrevious || !strings.Contains(r.reason, "version 2: bundle x: no such") {
 			t.Errorf("reported %+v, degraded %q", rep, r.reason)
 		}
 		r.run()
