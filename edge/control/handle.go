@@ -56,9 +56,9 @@ func (c *Controller) examine(b []byte) *request {
 	case verdict == settings.Unchanged:
 		return nil // it will be answered when it is built
 	}
-	if t := c.store.tallies.Trial; t.of(d) && t.Count >= maxFalls {
+	if t := c.store.tallies.Trial; t.fallen(d, c.o.Boot) {
 		c.store.refuse(d, refusal{
-			Reason: fmt.Sprintf("the service ended %d times while it was on trial", t.Count), Time: c.now(),
+			Reason: fmt.Sprintf("the service ended %d times while it was on trial", t.total()), Time: c.now(),
 		})
 		c.flush()
 	}
@@ -106,7 +106,7 @@ func (c *Controller) enter(q *request) (limit time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.trial, c.swapped, c.next = q, false, nil
-	c.store.setTrial(c.store.tallies.Trial.raised(q.Desired))
+	c.store.setTrial(c.store.tallies.Trial.raised(q.Desired, c.o.Boot))
 	c.flush()
 	changed := settings.Changes(c.inForce.Settings, q.Settings)
 	if changed.Tried() {

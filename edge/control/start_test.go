@@ -165,6 +165,20 @@ func TestWhatDoesNotCountAsAFall(t *testing.T) {
 			begins(t, m, "desired 1")
 		})
 	})
+	t.Run("power cuts", func(t *testing.T) {
+		bubble(t, func(t *testing.T, m *disktest.FS) {
+			boots := 0
+			next := func(o *Options) {
+				boots++
+				o.Boot = fmt.Sprint(boots)
+			}
+			falls(t, m, maxCuts-1, next)
+			begins(t, m, "file 0", next)
+			begins(t, m, "last-good 0", next) // but not for ever: a driver may take the machine down
+			falls(t, m, maxFalls-1, func(o *Options) { o.Boot = fmt.Sprint(boots) })
+			begins(t, m, "factory 0", func(o *Options) { o.Boot = fmt.Sprint(boots) })
+		})
+	})
 	t.Run("edited", func(t *testing.T) {
 		bubble(t, func(t *testing.T, m *disktest.FS) {
 			falls(t, m, maxFalls)
