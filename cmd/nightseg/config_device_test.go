@@ -112,7 +112,8 @@ func TestConfigPush(t *testing.T) {
 			}
 		}
 		out, _ := push(exitDone, "threshold: 0.25\n")
-		has(out, "sent version 1 to test/car1", "trial: version 1 is in force, on trial until", "applied: version 1 is in force")
+		has(out, "sent version 1 to test/car1", "trial: version 1 is in force, on trial until",
+			"applied: version 1 is in force")
 		out, _ = push(exitDone, `{"threshold": 0.3, "cameras": [{"id": "front", "rate": 5}]}`, "--json")
 		var results []settings.Result
 		for d := json.NewDecoder(strings.NewReader(out)); d.More(); {
@@ -178,7 +179,8 @@ func TestConfigDiff(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	_, out, _ := command(t, "config", "diff", file, "--broker", url)
-	if !strings.Contains(out, "test/car1: version 1 -> 2, 3 changes\n") || !strings.Contains(out, "  codec: png -> rle-zstd (stage)\n") {
+	if !strings.Contains(out, "test/car1: version 1 -> 2, 3 changes\n") ||
+		!strings.Contains(out, "  codec: png -> rle-zstd (stage)\n") {
 		t.Errorf("got %s", out)
 	}
 	if code, _, errOut := command(t, "config", "diff", file+"x", "--broker", url); code != exitUsage {
@@ -197,7 +199,8 @@ func TestConfigPushWithoutAnAnswer(t *testing.T) {
 		t.Errorf("no device: exit code %d, %s", code, errOut)
 	}
 	port := freePort(t)
-	if code, errOut := push("--broker", "mqtt://127.0.0.1:"+port); code != exitFailed || !strings.Contains(errOut, "refused") {
+	code, errOut := push("--broker", "mqtt://127.0.0.1:"+port)
+	if code != exitFailed || !strings.Contains(errOut, "refused") {
 		t.Errorf("no broker: exit code %d, %s", code, errOut)
 	}
 	if code, errOut := push("--broker", "http://x"); code == exitDone || errOut == "" {
