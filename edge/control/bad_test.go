@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"nightseg/edge/disk"
 	"nightseg/edge/disk/disktest"
 	"nightseg/edge/settings"
 )
@@ -202,13 +203,31 @@ func TestBadDocuments(t *testing.T) {
 	})
 }
 
+// What is wrong in thousands of places gets an answer that a thin link carries.
+func TestManyErrors(t *testing.T) {
+	bubble(t, func(t *testing.T, m *disktest.FS) {
+		r := start(t, m)
+		defer r.stop()
+		text := `{"version":7`
+		for i := range 5000 {
+			text += fmt.Sprintf(`,"x%d":1`, i)
+		}
+		r.Offer([]byte(text + "}"))
+		a := r.last()
+		if len(a.Errors) != maxErrors || a.Reason != "5000 errors: the first 50 are given" || len(a.JSON()) > 20<<10 {
+			t.Errorf("%d errors, %d bytes, %s", len(a.Errors), len(a.JSON()), a.Reason)
+		}
+	})
+}
+
 func FuzzHandle(f *testing.F) {
 	for _, d := range handMade {
 		f.Add([]byte(d.text))
 	}
 	f.Add([]byte(doc(1, `,"cameras":[{"id":"rear","blank":[{"x0":0,"y0":0,"x1":1,"y1":0.5}]}],"bundle":"x"`)))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c := New(Options{Bases: bases(), Dir: t.TempDir()})
+		m := disktest.New()
+		c := New(Options{Bases: bases(), Open: func(string) (disk.FS, error) { return m, nil }})
 		defer func() { _ = c.Close() }()
 		p := &fake{runs: c.InForce(), probation: func(context.Context) (any, error) { return nil, nil }}
 		before := p.running()

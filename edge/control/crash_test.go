@@ -27,7 +27,17 @@ func tale(t *testing.T, m *disktest.FS, rnd *rand.Rand) (moments []moment, good 
 	good = map[int64]bool{0: true}
 	var now moment
 	version := int64(0)
-	r := start(t, m)
+	answered := 0 // operations done when the last answer was given
+	begin := func() *rig {
+		return start(t, m, func(o *Options) {
+			tell := o.Answer
+			o.Answer = func(a settings.Ack) {
+				answered = m.Count()
+				tell(a)
+			}
+		})
+	}
+	r := begin()
 	for range 30 {
 		version++
 		probation := func(context.Context) (any, error) { return nil, nil }
@@ -46,7 +56,7 @@ func tale(t *testing.T, m *disktest.FS, rnd *rand.Rand) (moments []moment, good 
 			if rnd.IntN(2) == 0 {
 				_ = build(t, m).Close()
 			}
-			r = start(t, m)
+			r = begin()
 			r.Started(nil)
 			continue
 		default: // started again and again without having proven itself, but not too often
@@ -54,7 +64,7 @@ func tale(t *testing.T, m *disktest.FS, rnd *rand.Rand) (moments []moment, good 
 			for range maxFalls - 2 { // the crash is one more
 				_ = build(t, m).Close()
 			}
-			r = start(t, m)
+			r = begin()
 			r.Started(nil)
 			continue
 		}
@@ -67,7 +77,7 @@ func tale(t *testing.T, m *disktest.FS, rnd *rand.Rand) (moments []moment, good 
 		case fmt.Sprint(version, " rolled_back"):
 			now.refused = append(slices.Clone(now.refused), version)
 		}
-		now.ops = m.Count()
+		now.ops = answered
 		moments = append(moments, now)
 	}
 	r.stop()

@@ -206,6 +206,9 @@ func (c *Controller) accept(q *request, report any) {
 	c.degrade(partUndo, "")
 }
 
+// maxErrors is how many errors an answer has: a document can have thousands.
+const maxErrors = 50
+
 // answer tells and logs a decision, and what is in force after it.
 func (c *Controller) answer(a settings.Ack, from, to string) {
 	a.Run, a.Time, a.InForce = c.o.Run, c.now(), c.running().Version
@@ -215,8 +218,12 @@ func (c *Controller) answer(a settings.Ack, from, to string) {
 		c.rejected = &a
 	}
 	reason := a.Reason
-	if len(a.Errors) > 0 {
-		reason = strings.TrimPrefix(reason+"; "+settings.Errors(a.Errors).Error(), "; ")
+	if n := len(a.Errors); n > 0 {
+		reason = strings.TrimPrefix(fmt.Sprintf("%s; %d errors, the first: %v", reason, n, a.Errors[0]), "; ")
+	}
+	if n := len(a.Errors); n > maxErrors {
+		a.Errors = a.Errors[:maxErrors]
+		a.Reason = fmt.Sprintf("%d errors: the first %d are given", n, maxErrors)
 	}
 	c.o.Logger.Log(context.Background(), level, "settings", "result", a.Result, "version", a.Version, "id", a.ID,
 		"in_force", a.InForce, "old", short(from), "new", short(to), "reason", reason, "warning", a.Warning)
