@@ -257,7 +257,8 @@ func TestNewerDocumentEndsALongBuild(t *testing.T) {
 		r.want(r.send(doc(3, "")), "3 rejected")
 		close(ended)
 		r.pass(0)
-		if k := r.rep().Rejected; k.Version != 2 || len(k.Errors) > 0 || !strings.HasPrefix(k.Reason, "superseded by version 3") {
+		k := r.rep().Rejected
+		if k.Version != 2 || len(k.Errors) > 0 || !strings.HasPrefix(k.Reason, "superseded by version 3") {
 			t.Errorf("what was overtaken: %+v", k)
 		}
 		r.want(r.pass(5*time.Second), "4 applied")
