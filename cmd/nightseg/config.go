@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -74,11 +75,10 @@ func newConfigSchema(a *app) *cobra.Command {
 			"  nightseg config schema --desired      # of what config/desired takes over MQTT",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			s := settings.Schema()
 			if desired {
-				s = settings.DesiredSchema()
+				return a.printJSON(json.RawMessage(settings.DesiredSchema()))
 			}
-			_, err := fmt.Fprintf(a.out, "%s\n", s)
+			_, err := fmt.Fprintf(a.out, "%s\n", settings.Schema())
 			return err
 		},
 	}

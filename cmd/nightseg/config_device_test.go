@@ -224,7 +224,7 @@ func TestConfigPushWithoutAnAnswer(t *testing.T) {
 func TestConfigPushChecksTheSchema(t *testing.T) {
 	b := startBroker(t, "")
 	startDevice(t, b.URL(), "car1", nil)
-	other := bytes.Replace(settings.DesiredSchema(), []byte(`"const": 1`), []byte(`"const": 2`), 1)
+	other := bytes.Replace(settings.DesiredSchema(), []byte(`"const":1`), []byte(`"const":2`), 1)
 	publish(t, b.URL(), testBase+"/config/schema", string(other))
 	file := saveText(t, filepath.Join(t.TempDir(), "new.yaml"), "threshold: 0.2\n")
 	code, out, errOut := command(t, "config", "push", file, "--broker", b.URL())
