@@ -150,7 +150,7 @@ func crashes(t *testing.T, seeds uint64, lazy ...string) (wrong []string, states
 // TestCrashAtEveryOperation starts on what a killed process and a power cut leave
 // after every operation on the disk, and in the middle of every write.
 func TestCrashAtEveryOperation(t *testing.T) {
-	seeds := uint64(4)
+	seeds := uint64(2)
 	if testing.Short() {
 		seeds = 1
 	}
