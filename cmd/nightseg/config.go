@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -12,7 +13,7 @@ import (
 func newConfigCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "config",
-		Short: "Check, show and explain the settings file of run",
+		Short: "Check, show and explain settings, and change those of a running device",
 		Example: "  nightseg config example > nightseg.yaml\n" +
 			"  nightseg config check nightseg.yaml",
 		Args: cobra.NoArgs,
@@ -27,14 +28,7 @@ func newConfigCommand(a *app) *cobra.Command {
 			Args: cobra.ExactArgs(1),
 			RunE: func(_ *cobra.Command, args []string) error { return a.configCheck(args[0]) },
 		},
-		&cobra.Command{
-			Use:   "show [FILE]",
-			Short: "Print all settings that a file stands for (without FILE: the factory settings)",
-			Example: "  nightseg config show nightseg.yaml\n" +
-				"  nightseg config show --json",
-			Args: cobra.MaximumNArgs(1),
-			RunE: func(_ *cobra.Command, args []string) error { return a.configShow(args) },
-		},
+		newConfigShow(a), newConfigPush(a), newConfigDiff(a),
 		newConfigSchema(a),
 		&cobra.Command{
 			Use:     "example",
@@ -50,6 +44,28 @@ func newConfigCommand(a *app) *cobra.Command {
 	return c
 }
 
+func newConfigShow(a *app) *cobra.Command {
+	f := &deviceFlags{}
+	c := &cobra.Command{
+		Use:   "show [FILE]",
+		Short: "Print all settings that a file stands for (without FILE: the factory's), or that are in force",
+		Example: "  nightseg config show nightseg.yaml\n" +
+			"  nightseg config show --broker mqtt://hub:1883 --device car7",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			switch {
+			case f.broker.URL == "":
+				return a.configShow(args)
+			case len(args) > 0:
+				return usage(errors.New("give a FILE or --broker, not both"))
+			}
+			return a.configShowDevice(c.Context(), f)
+		},
+	}
+	f.add(c.Flags(), waitRetained)
+	return c
+}
+
 func newConfigSchema(a *app) *cobra.Command {
 	var desired bool
 	c := &cobra.Command{
@@ -59,11 +75,10 @@ func newConfigSchema(a *app) *cobra.Command {
 			"  nightseg config schema --desired      # of what config/desired takes over MQTT",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			s := settings.Schema()
 			if desired {
-				s = settings.DesiredSchema()
+				return a.printJSON(json.RawMessage(settings.DesiredSchema()))
 			}
-			_, err := fmt.Fprintf(a.out, "%s\n", s)
+			_, err := fmt.Fprintf(a.out, "%s\n", settings.Schema())
 			return err
 		},
 	}

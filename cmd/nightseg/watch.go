@@ -46,12 +46,7 @@ func newWatchCommand(a *app) *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return a.watch(c.Context(), f) },
 	}
 	fs := c.Flags()
-	fs.StringVar(&f.broker.URL, "broker", f.broker.URL, "mqtt://host:1883 or mqtts://host:8883")
-	fs.StringVar(&f.broker.UsernameFile, "username-file", "", "file whose first line is the user name at the broker")
-	fs.StringVar(&f.broker.PasswordFile, "password-file", "", "file whose first line is the password")
-	fs.StringVar(&f.broker.CAFile, "ca-file", "", "PEM file of the authority of the broker's certificate")
-	fs.StringVar(&f.broker.CertFile, "cert-file", "", "PEM file of our certificate")
-	fs.StringVar(&f.broker.KeyFile, "key-file", "", "PEM file of our key")
+	addBroker(fs, &f.broker)
 	fs.StringVar(&f.fleet, "fleet", "", "only this fleet (default: all)")
 	fs.StringVar(&f.device, "device", "", "only this device (default: all)")
 	fs.StringVar(&f.camera, "camera", "", "only masks of this camera (default: all)")

@@ -51,6 +51,7 @@ type Options struct {
 	FileError string          // why the settings file is not among them
 	Dir       string          // folder to remember in: settings below the state folder
 	Run       string          // id of this start of the service
+	Boot      string          // of the machine; empty: asked of the kernel
 
 	Answer   func(settings.Ack)
 	Report   func(settings.Reported)
@@ -116,6 +117,9 @@ func New(o Options) *Controller {
 	}
 	if o.Open == nil {
 		o.Open = disk.OpenLocked
+	}
+	if o.Boot == "" {
+		o.Boot = readBoot()
 	}
 	if len(o.Bases) == 0 {
 		o.Bases = []settings.Base{{Settings: settings.Default(), Source: settings.FromFactory}}

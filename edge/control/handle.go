@@ -26,13 +26,13 @@ func (c *Controller) examine(b []byte) *request {
 	defer c.mu.Unlock()
 	d, errs := settings.ParseDesired(b, c.base())
 	a := settings.Ack{Version: d.Version, ID: d.ID}
-	reject := func(errs []settings.FieldError, reason string) *request {
+	reject := func(errs []settings.FieldError, reason string) {
 		a.Result, a.Errors, a.Reason = settings.ResultRejected, errs, reason
 		c.answer(a, c.inForce.SHA256, d.SHA256)
-		return nil
 	}
 	if len(errs) > 0 {
-		return reject(errs, "")
+		reject(errs, "")
+		return nil
 	}
 	latest := c.inForce.Desired
 	if c.trial != nil {
@@ -43,7 +43,8 @@ func (c *Controller) examine(b []byte) *request {
 	}
 	switch verdict, errs := d.Decide(latest); {
 	case verdict == settings.Refuse:
-		return reject(errs, "")
+		reject(errs, "")
+		return nil
 	case verdict == settings.Unchanged && c.next == nil && (c.trial == nil || c.swapped):
 		a.Result = settings.ResultUnchanged
 		if c.trial != nil {
@@ -55,17 +56,18 @@ func (c *Controller) examine(b []byte) *request {
 	case verdict == settings.Unchanged:
 		return nil // it will be answered when it is built
 	}
-	if t := c.store.tallies.Trial; t.of(d) && t.Count >= maxFalls {
+	if t := c.store.tallies.Trial; t.fallen(d, c.o.Boot) {
 		c.store.refuse(d, refusal{
-			Reason: fmt.Sprintf("the service ended %d times while it was on trial", t.Count), Time: c.now(),
+			Reason: fmt.Sprintf("the service ended %d times while it was on trial", t.total()), Time: c.now(),
 		})
 		c.flush()
 	}
 	if r := c.store.refusal(d); r != nil {
-		return reject([]settings.FieldError{{
+		reject([]settings.FieldError{{
 			Path: "version", Pointer: "/version", Value: fmt.Sprint(d.Version),
 			Problem: "set aside on " + r.Time.Format(time.RFC3339), Remedy: "to try it again, raise it",
 		}}, r.Reason)
+		return nil
 	}
 	return &request{d, b}
 }
@@ -104,7 +106,7 @@ func (c *Controller) enter(q *request) (limit time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.trial, c.swapped, c.next = q, false, nil
-	c.store.setTrial(c.store.tallies.Trial.raised(q.Desired))
+	c.store.setTrial(c.store.tallies.Trial.raised(q.Desired, c.o.Boot))
 	c.flush()
 	changed := settings.Changes(c.inForce.Settings, q.Settings)
 	if changed.Tried() {
@@ -204,6 +206,9 @@ func (c *Controller) accept(q *request, report any) {
 	c.degrade(partUndo, "")
 }
 
+// maxErrors is how many errors an answer has: a document can have thousands.
+const maxErrors = 50
+
 // answer tells and logs a decision, and what is in force after it.
 func (c *Controller) answer(a settings.Ack, from, to string) {
 	a.Run, a.Time, a.InForce = c.o.Run, c.now(), c.running().Version
@@ -213,8 +218,12 @@ func (c *Controller) answer(a settings.Ack, from, to string) {
 		c.rejected = &a
 	}
 	reason := a.Reason
-	if len(a.Errors) > 0 {
-		reason = strings.TrimPrefix(reason+"; "+settings.Errors(a.Errors).Error(), "; ")
+	if n := len(a.Errors); n > 0 {
+		reason = strings.TrimPrefix(fmt.Sprintf("%s; %d errors, the first: %v", reason, n, a.Errors[0]), "; ")
+	}
+	if n := len(a.Errors); n > maxErrors {
+		a.Errors = a.Errors[:maxErrors]
+		a.Reason = fmt.Sprintf("%d errors: the first %d are given", n, maxErrors)
 	}
 	c.o.Logger.Log(context.Background(), level, "settings", "result", a.Result, "version", a.Version, "id", a.ID,
 		"in_force", a.InForce, "old", short(from), "new", short(to), "reason", reason, "warning", a.Warning)

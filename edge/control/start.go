@@ -2,14 +2,30 @@ package control
 
 import (
 	"fmt"
+	"os"
 	"strings"
 
 	"nightseg/edge/settings"
 )
 
-// maxFalls is how many starts in a row may end before settings have proven
-// themselves, and how often the process may end while a document is on trial.
-const maxFalls = 3
+// How many starts in a row may end before settings have proven themselves, and how
+// often the process may end while a document is on trial.
+const (
+	maxFalls = 3  // while the machine stays up
+	maxCuts  = 10 // in all: where it does not, the power may be to blame, or a driver that takes it down
+)
+
+// bootFile names the boot of the machine.
+const bootFile = "/proc/sys/kernel/random/boot_id"
+
+// readBoot returns a name of this boot; where there is none, all are one.
+func readBoot() string {
+	b, err := os.ReadFile(bootFile)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
 
 // candidate is settings to start with.
 type candidate struct {
@@ -55,16 +71,16 @@ func (c *Controller) candidates() (list []candidate) {
 // choose takes the first candidate from the chosen one on that may be started with.
 func (c *Controller) choose() {
 	start := c.store.tallies.Start
-	if last := &c.choices[len(c.choices)-1]; start.of(last.Desired) && start.Count >= maxFalls {
+	if last := &c.choices[len(c.choices)-1]; start.fallen(last.Desired, c.o.Boot) {
 		// Nothing works, so it is not the settings: once it is put right, the best are to be in force.
 		c.store.forgive()
-		c.store.note(fmt.Sprintf("%d starts with %v ended early too: all settings are tried again", start.Count, last))
+		c.store.note(fmt.Sprintf("%d starts with %v ended early too: all settings are tried again", start.total(), last))
 		start = tally{}
 	}
 	for ; c.chosen < len(c.choices)-1; c.chosen++ {
 		k := &c.choices[c.chosen]
-		if start.of(k.Desired) && start.Count >= maxFalls {
-			reason := fmt.Sprintf("%d starts in a row ended before it had proven itself", start.Count)
+		if start.fallen(k.Desired, c.o.Boot) {
+			reason := fmt.Sprintf("%d starts in a row ended before it had proven itself", start.total())
 			c.store.refuse(k.Desired, refusal{Start: true, Reason: reason, Time: c.now()})
 		}
 		r := c.store.refusal(k.Desired)
@@ -80,7 +96,7 @@ func (c *Controller) choose() {
 // anything is done with it.
 func (c *Controller) begin() {
 	k := &c.choices[c.chosen]
-	c.store.setStart(c.store.tallies.Start.raised(k.Desired))
+	c.store.setStart(c.store.tallies.Start.raised(k.Desired, c.o.Boot))
 	c.inForce, c.since = k.inForce, c.now()
 	c.flush()
 	if notes := c.store.notes; len(notes) > 0 {

@@ -52,7 +52,9 @@ type refusal struct {
 type tally struct {
 	Version int64  `json:"version"`
 	SHA256  string `json:"sha256"`
-	Count   int    `json:"count"`
+	Boot    string `json:"boot"`             // of the machine
+	Count   int    `json:"count"`            // in that boot
+	Before  int    `json:"before,omitempty"` // in boots before it
 }
 
 type tallies struct {
@@ -62,13 +64,31 @@ type tallies struct {
 
 func (t tally) of(d settings.Desired) bool { return t.Version == d.Version && t.SHA256 == d.SHA256 }
 
-func (t tally) raised(d settings.Desired) tally {
+// in returns the tally as of a boot.
+func (t tally) in(boot string) tally {
+	if t.Boot != boot {
+		t.Boot, t.Before, t.Count = boot, t.Before+t.Count, 0
+	}
+	return t
+}
+
+// raised counts one more for settings.
+func (t tally) raised(d settings.Desired, boot string) tally {
 	if !t.of(d) {
 		t = tally{Version: d.Version, SHA256: d.SHA256}
 	}
+	t = t.in(boot)
 	t.Count++
 	return t
 }
+
+// fallen reports whether the settings have ended the process too often.
+func (t tally) fallen(d settings.Desired, boot string) bool {
+	t, same := t.in(boot), t.of(d)
+	return same && (t.Count >= maxFalls || t.Before+t.Count >= maxCuts)
+}
+
+func (t tally) total() int { return t.Before + t.Count }
 
 // store is what is remembered: in memory, and on disk where that can be written.
 type store struct {

@@ -44,13 +44,15 @@ func try(
 		defer func() { o.closeErr = guard("close", step.Close) }()
 	}
 	switch {
-	case o.err != nil || len(o.errs) > 0:
+	case o.err != nil:
+		return o
+	case ctx.Err() != nil: // whatever Prepare makes of that
+		o.errs, o.err = nil, cause(ctx, stop, ctx.Err())
+		return o
+	case len(o.errs) > 0:
 		return o
 	case step == nil:
 		o.err = errors.New("prepare gave no step")
-		return o
-	case ctx.Err() != nil:
-		o.err = cause(ctx, stop, ctx.Err())
 		return o
 	}
 	if o.err = guard("apply", func() error { return step.Apply(ctx) }); o.err != nil {
@@ -58,6 +60,7 @@ func try(
 		if o.swapped = errors.Is(o.err, errPanic); o.swapped {
 			o.undoErr = undo(ctx, step)
 		}
+		o.err = cause(ctx, stop, o.err)
 		return o
 	}
 	o.swapped = true

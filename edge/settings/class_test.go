@@ -39,7 +39,11 @@ func TestChanges(t *testing.T) {
 		{"stage", func(s *Settings) {
 			s.Relight.Dark, s.Reweight.Std, s.Publish.Rate, s.Log.Level = 3, &std, 5, "debug"
 		}, Changed{Stage: true}, "relight.dark reweight.std publish.rate log.level"},
-		{"networks", func(s *Settings) { s.Bundle, s.Engine.Threads = "x", 2 }, Changed{Networks: true}, "bundle engine.threads"},
+		{
+			"networks", func(s *Settings) { s.Bundle, s.Engine.Threads = "x", 2 },
+			Changed{Networks: true},
+			"bundle engine.threads",
+		},
 		{
 			"broker", func(s *Settings) { s.Broker.URL, s.Publish.Queue = "mqtt://me:word@x", 9 },
 			Changed{Broker: true},

@@ -27,7 +27,8 @@ func TestParseDesired(t *testing.T) {
 	}
 	want := file.Clone()
 	zero := 0.0
-	want.Relight.Mode, want.Reweight.Std, want.Threshold, want.Bundle, want.Engine.Threads = "clahe", &zero, 0.3, "other", 2
+	want.Relight.Mode, want.Reweight.Std, want.Threshold = "clahe", &zero, 0.3
+	want.Bundle, want.Engine.Threads = "other", 2
 	want.Broker.URL, want.Log.Level = "mqtt://hub:1883", "debug"
 	want.Cameras = []Camera{
 		{ID: "rear", Source: "rtsp://192.168.0.20/stream", Fit: "bundle", Rotate: 180, Rate: 9},
@@ -51,7 +52,8 @@ func TestParseDesiredRefuses(t *testing.T) {
 	}{
 		{"unknown", `{"version":1,"relite":{}}`, []string{"/relite"}},
 		{
-			"only in the file", `{"version":1,"fleet":"a","device":"b","state_dir":"c","broker":{"listen":"d","allow_remote":true}}`,
+			"only in the file",
+			`{"version":1,"fleet":"a","device":"b","state_dir":"c","broker":{"listen":"d","allow_remote":true}}`,
 			[]string{"/fleet", "/device", "/state_dir", "/broker/listen", "/broker/allow_remote"},
 		},
 		{"id", `{"version":1,"id":7}`, []string{"/id"}},
@@ -113,9 +115,14 @@ func TestRemedies(t *testing.T) {
 
 func TestDocument(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
-		{"YAML", "threshold: 0.2 # more\ncameras:\n  - {id: front, flip_h: true}\n", `{"version":7,"id":"me","threshold":0.2,` +
-			`"cameras":[{"id":"front","flip_h":true}]}`},
-		{"JSON", ` {"version": 9, "id": "you", "reweight": {"std": null}}`, `{"version":9,"id":"you","reweight":{"std":null}}`},
+		{
+			"YAML", "threshold: 0.2 # more\ncameras:\n  - {id: front, flip_h: true}\n",
+			`{"version":7,"id":"me","threshold":0.2,"cameras":[{"id":"front","flip_h":true}]}`,
+		},
+		{
+			"JSON", ` {"version": 9, "id": "you", "reweight": {"std": null}}`,
+			`{"version":9,"id":"you","reweight":{"std":null}}`,
+		},
 		{"nothing", "# as the file says\n", `{"version":7,"id":"me"}`},
 		{"twice", `{"codec":"png","codec":"png"}`, `{"version":7,"id":"me","codec":"png","codec":"png"}`},
 		{"no number", "threshold: 0x1F\n", `{"version":7,"id":"me","threshold":"0x1F"}`},

@@ -24,11 +24,11 @@ type yamlWriter struct {
 	notes bool
 }
 
-func (w *yamlWriter) group(v, factory reflect.Value, at, indent string, class Class) {
+func (w *yamlWriter) group(v, factory reflect.Value, at, indent string, parent Class) {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		name := f.Tag.Get("json")
-		class := classOf(f.Tag, class)
+		class := classOf(f.Tag, parent)
 		w.note(join(at, name), f.Tag, v.Field(i), factory.Field(i), indent, class)
 		switch value := v.Field(i); {
 		case value.Kind() == reflect.Struct:

@@ -65,7 +65,8 @@ func TestLoad(t *testing.T) {
 
 func TestLoadReadsNoStrangeFiles(t *testing.T) {
 	dir := t.TempDir()
-	if bases, _, err := Load("", filepath.Join(dir, "x")); len(bases) != 1 || bases[0].Source != FromFactory || err != nil {
+	bases, _, err := Load("", filepath.Join(dir, "x"))
+	if len(bases) != 1 || bases[0].Source != FromFactory || err != nil {
 		t.Errorf("no name: %v, %v", sources(bases), err)
 	}
 	if bases, _, err := Load(dir, ""); len(bases) != 1 || err == nil {

@@ -15,11 +15,12 @@ func Schema() []byte {
 	d := Default()
 	s := schemaMaker{}.of(reflectOf(&d), "", "")
 	s["title"] = "nightseg settings"
-	return withDraft(s)
+	return withDraft(s, "  ")
 }
 
 // DesiredSchema returns the JSON Schema of the document at config/desired. It has
-// no defaults: what a document does not name is as in the settings file.
+// no defaults: what a document does not name is as in the settings file. It is on
+// one line, for thin links.
 func DesiredSchema() []byte {
 	var d Settings
 	s := schemaMaker{document: true}.of(reflectOf(&d), "", "")
@@ -37,18 +38,18 @@ func DesiredSchema() []byte {
 		"const": DocumentSchema, "title": "schema", "description": "version of this form",
 	}
 	s["required"] = []string{"version"}
-	return withDraft(s)
+	return withDraft(s, "")
 }
 
 // schemaMaker makes schemas of fields: of a file, or of a document.
 type schemaMaker struct{ document bool }
 
-func withDraft(s map[string]any) []byte {
+func withDraft(s map[string]any, indent string) []byte {
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
+	e.SetIndent("", indent)
 	if err := e.Encode(s); err != nil { // cannot be: maps of texts and numbers
 		return []byte("{}")
 	}

@@ -2,7 +2,6 @@ package settings
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"flag"
 	"math"
@@ -12,8 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 var update = flag.Bool("update", false, "write the generated files instead of comparing them")
@@ -286,59 +283,6 @@ func TestHostDevice(t *testing.T) {
 	long := hostDevice(func() (string, error) { return strings.Repeat("x", 200), nil })
 	if !isID(long) {
 		t.Errorf("%q is no id", long)
-	}
-}
-
-func compileSchema(t *testing.T, text []byte) *jsonschema.Schema {
-	t.Helper()
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := jsonschema.NewCompiler()
-	if err := c.AddResource("settings.json", doc); err != nil {
-		t.Fatal(err)
-	}
-	s, err := c.Compile("settings.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-// TestSchemaAgreesWithParse gives the same documents, JSON being YAML, to both.
-func TestSchemaAgreesWithParse(t *testing.T) {
-	schema := compileSchema(t, Schema())
-	defaults, err := json.Marshal(Default())
-	if err != nil {
-		t.Fatal(err)
-	}
-	camera := func(s string) string { return `{"cameras":[{"id":"a","source":"b",` + s + `}]}` }
-	tests := map[string]bool{
-		string(defaults): true, `{}`: true,
-		`{"codec":"png"}`: true, `{"codec":"gif"}`: false, `{"kodec":"png"}`: false,
-		`{"threshold":0.999}`: true, `{"threshold":1}`: false,
-		`{"threshold":-0.1}`: false, `{"threshold":"0"}`: false,
-		`{"reweight":{"std":null}}`: true, `{"reweight":{"std":0.16}}`: true, `{"reweight":{"std":2}}`: false,
-		`{"publish":{"queue":0}}`: false, `{"publish":{"queue":1024}}`: true, `{"publish":{"qos":2}}`: false,
-		`{"device":"a b"}`: false, `{"device":"a-b"}`: true, `{"fleet":7}`: false,
-		`{"stats":{"interval":"2s"}}`: true, `{"stats":{"interval":"2"}}`: false, `{"stats":{"interval":2}}`: false,
-		camera(`"rotate":90`): true, camera(`"rotate":91`): false, camera(`"flip_h":1`): false,
-		camera(`"fit":"crop"`): true, camera(`"fit":""`): false,
-		`{"cameras":[]}`: false, `{"cameras":[{"id":"a"}]}`: false, `{"broker":{"allow_remote":true}}`: true,
-	}
-	for text, want := range tests {
-		doc, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := schema.Validate(doc) == nil; got != want {
-			t.Errorf("schema says %v to %s", got, text)
-		}
-		_, err = Parse([]byte(text))
-		if got := err == nil; got != want {
-			t.Errorf("Parse says %v to %s: %v", got, text, err)
-		}
 	}
 }
 

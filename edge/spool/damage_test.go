@@ -60,7 +60,9 @@ func TestDamage(t *testing.T) {
 		{"the head of a segment", func(m *disktest.FS) { clear((*m.Bytes(first))[:segmentHeader]) }, without(), nil, false},
 		{"the head and a record", func(m *disktest.FS) { clear((*m.Bytes(first))[:at(1)+70]) }, without(1), nil, true},
 		{"the head of the last one", func(m *disktest.FS) { clear((*m.Bytes(last))[:segmentHeader]) }, without(), nil, false},
-		{"a torn end", func(m *disktest.FS) { shorten(m.Bytes(last), 10) }, without(50), func(t *testing.T, m *disktest.FS, _ Stats) {
+		{"a torn end", func(m *disktest.FS) {
+			shorten(m.Bytes(last), 10)
+		}, without(50), func(t *testing.T, m *disktest.FS, _ Stats) {
 			if n := len(*m.Bytes(last)); n < segmentHeader || (n-segmentHeader)%size != 0 {
 				t.Errorf("the torn end was not cut: %d bytes", n)
 			}
@@ -120,7 +122,9 @@ func TestDamage(t *testing.T) {
 			m.Put(segmentName(Live, 99), b)
 		}, without(), nil, false},
 		{"no cursors", func(m *disktest.FS) { _ = m.Remove(cursorName) }, without(), nil, false},
-		{"noise for cursors", func(m *disktest.FS) { m.Put(cursorName, bytes.Repeat([]byte{7}, 9000)) }, without(), nil, false},
+		{"noise for cursors", func(m *disktest.FS) {
+			m.Put(cursorName, bytes.Repeat([]byte{7}, 9000))
+		}, without(), nil, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
