@@ -91,8 +91,9 @@ func (c *checker) buses() {
 
 func (c *checker) lines() {
 	var missing []string
+	all := line.List(c.b.root)
 	sorted(c.b.d.Lines, func(name, l string) {
-		if _, err := line.Find(c.b.root, l); err != nil {
+		if _, err := all.Find(l); err != nil {
 			missing = append(missing, fmt.Sprintf("%s (%v)", name, err))
 		}
 	})

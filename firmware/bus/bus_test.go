@@ -105,7 +105,7 @@ func TestWrongAddress(t *testing.T) {
 // What is recorded of a bus plays back as it was, with its errors.
 func TestRecordAndPlay(t *testing.T) {
 	sensor, err := NewPlayback("sensor", []byte(header+"\n"+
-		"23 10 -\n23 20 0001\n23 20 0002\n23 20 - ! remote I/O error\n23 20 0003\n"))
+		"23 10 -\n23 20 0001\n23 20 0002\n23 20 0000 ! remote I/O error\n23 20 0003\n"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,8 @@ import (
 )
 
 // header is the first line of a recording. A transaction is a line: the address, what
-// was written and what was read in hexadecimal digits, or "-", and after "!" the error.
+// was written and what was read in hexadecimal digits, or "-", and after "!" the error
+// (then what was read counts by its length).
 const header = "# nightseg i2c 1"
 
 // Recorder is a bus that writes down what passes.
@@ -75,7 +76,7 @@ type entry struct {
 func (e entry) String() string {
 	line := fmt.Sprintf("%02x %s %s", e.Addr, hexOrDash(e.W), hexOrDash(e.R))
 	if e.problem != "" {
-		line = fmt.Sprintf("%02x %s - ! %s", e.Addr, hexOrDash(e.W), e.problem)
+		line += " ! " + e.problem
 	}
 	return line
 }
@@ -137,9 +138,10 @@ func parseEntry(line string) (e entry, err error) {
 	return e, err
 }
 
-// Playback is a bus that answers as in a recording: for each address and bytes written
-// with what was read then, one after the other; the last answer is repeated. So it can
-// be played for as long as one likes, and to readers that take turns in another order.
+// Playback is a bus that answers as in a recording: for each address, bytes written and
+// number of bytes read, with what was read then, one after the other; the last answer is
+// repeated. So it can be played for as long as one likes, and to readers that take turns
+// in another order.
 type Playback struct {
 	name string
 	mu   sync.Mutex
@@ -155,7 +157,7 @@ func NewPlayback(name string, recording []byte) (*Playback, error) {
 	}
 	p := &Playback{name: name, left: map[string][]entry{}, addr: map[uint16]bool{}}
 	for _, e := range list {
-		k := key(e.Addr, e.W)
+		k := key(e.Addr, e.W, len(e.R))
 		p.left[k] = append(p.left[k], e)
 		p.addr[e.Addr] = true
 	}
@@ -170,9 +172,7 @@ func openPlayback(path string) (*Playback, error) {
 	return NewPlayback(path, b)
 }
 
-func key(addr uint16, w []byte) string {
-	return string([]byte{byte(addr >> 8), byte(addr)}) + string(w)
-}
+func key(addr uint16, w []byte, read int) string { return fmt.Sprintf("%02x %x %d", addr, w, read) }
 
 func (p *Playback) String() string { return p.name }
 
@@ -183,16 +183,13 @@ func (p *Playback) SetSpeed(physic.Frequency) error { return nil }
 func (p *Playback) Tx(addr uint16, w, r []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	k := key(addr, w)
+	k := key(addr, w, len(r))
 	list := p.left[k]
 	switch {
 	case !p.addr[addr]:
 		return errors.New("remote I/O error") // the kernel's words where nobody acknowledges
 	case len(list) == 0:
-		return fmt.Errorf("the recording %s has no answer to %s", p.name, hexOrDash(w))
-	case list[0].problem == "" && len(list[0].R) != len(r):
-		return fmt.Errorf("the recording %s has %d bytes for %s, not %d",
-			p.name, len(list[0].R), hexOrDash(w), len(r))
+		return fmt.Errorf("the recording %s has no answer of %d bytes to %s", p.name, len(r), hexOrDash(w))
 	}
 	e := list[0]
 	if len(list) > 1 {

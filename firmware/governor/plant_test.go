@@ -43,8 +43,8 @@ func (p *plant) power(s Step, t float64) float64 {
 
 // run lets a second pass.
 func (p *plant) run(s Step) {
-	const dt = 0.1
-	for range 10 {
+	const dt = 0.25
+	for range 4 {
 		flow := (p.tChip - p.tSink) / p.inner
 		p.tChip += dt * (p.power(s, p.tChip) - flow) / p.chip
 		p.tSink += dt * (flow - (p.tSink-p.air)/p.outer) / p.sink

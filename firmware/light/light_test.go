@@ -158,6 +158,7 @@ func TestUnpluggedAndStuck(t *testing.T) {
 			go func() { m.Run(ctx); close(ended) }()
 			newest := func(after time.Duration) Reading {
 				time.Sleep(after) //nolint:forbidigo // fake time
+				synctest.Wait()
 				r, _ := m.Newest()
 				return r
 			}

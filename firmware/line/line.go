@@ -31,28 +31,37 @@ type Info struct {
 	Used     bool
 }
 
-// Find looks for a line in all chips. Where two chips have a line of that name, it is
-// asked for as LABEL:NAME, with the label of the chip.
-func Find(root tree.Root, name string) (Info, error) {
-	label, bare, ok := strings.Cut(name, ":")
-	if !ok {
-		label, bare = "", name
-	}
-	var found []Info
-	var failed error
+// Lines are those of all chips.
+type Lines struct {
+	list   []Info
+	failed error // of chips that could not be asked
+}
+
+// List asks all chips for their lines.
+func List(root tree.Root) Lines {
+	var l Lines
 	for _, path := range root.Glob("/dev/gpiochip*") {
 		if s, err := os.Lstat(root.Path(path)); err != nil || s.Mode()&os.ModeSymlink != 0 {
 			continue // a Raspberry Pi 5 has its chip under two names
 		}
 		lines, err := list(root, path)
-		if err != nil {
-			failed = errors.Join(failed, err)
-			continue
-		}
-		for _, l := range lines {
-			if l.Name == bare && (label == "" || label == l.Label) {
-				found = append(found, l)
-			}
+		l.failed = errors.Join(l.failed, err)
+		l.list = append(l.list, lines...)
+	}
+	return l
+}
+
+// Find looks for a line. Where two chips have a line of that name, it is asked for as
+// LABEL:NAME, with the label of the chip.
+func (l Lines) Find(name string) (Info, error) {
+	label, bare, ok := strings.Cut(name, ":")
+	if !ok {
+		label, bare = "", name
+	}
+	var found []Info
+	for _, i := range l.list {
+		if i.Name == bare && (label == "" || label == i.Label) {
+			found = append(found, i)
 		}
 	}
 	switch {
@@ -61,8 +70,8 @@ func Find(root tree.Root, name string) (Info, error) {
 	case len(found) > 1:
 		return Info{}, fmt.Errorf("%s: chips %s and %s have a line of this name: write %s:%s",
 			name, found[0].Label, found[1].Label, found[0].Label, bare)
-	case failed != nil:
-		return Info{}, failed
+	case l.failed != nil:
+		return Info{}, l.failed
 	}
 	return Info{}, fmt.Errorf("%s: %w", name, ErrNone)
 }
@@ -105,7 +114,7 @@ func describe(h handle, path string) ([]Info, error) {
 
 // request asks for a line and returns the file by which it is used.
 func request(root tree.Root, name string, flags uint64, attr func(request []byte)) (handle, error) {
-	info, err := Find(root, name)
+	info, err := List(root).Find(name)
 	if err != nil {
 		return nil, err
 	}

@@ -70,27 +70,27 @@ func TestABI(t *testing.T) {
 }
 
 func TestFind(t *testing.T) {
-	l, err := Find(trees+"orin-nano", "PAC.06")
+	l, err := List(trees + "orin-nano").Find("PAC.06")
 	want := Info{Chip: "/dev/gpiochip0", Label: "tegra234-gpio", Offset: 144, Name: "PAC.06"}
 	if err != nil || l != want { // pin 7; the number is also that of NVIDIA's Jetson.GPIO
 		t.Errorf("%+v, %v", l, err)
 	}
-	if l, err := Find(trees+"orin-nano", "PCC.00"); err != nil || l.Label != "tegra234-gpio-aon" || l.Offset != 12 {
+	if l, err := List(trees + "orin-nano").Find("PCC.00"); err != nil || l.Label != "tegra234-gpio-aon" || l.Offset != 12 {
 		t.Errorf("%+v, %v", l, err)
 	}
-	if l, err := Find(trees+"orin-nano", "PZ.06"); err != nil || !l.Used || l.Consumer != "spi0 CS0" {
+	if l, err := List(trees + "orin-nano").Find("PZ.06"); err != nil || !l.Used || l.Consumer != "spi0 CS0" {
 		t.Errorf("%+v, %v", l, err)
 	}
-	if _, err := Find(trees+"orin-nano", "PX.99"); !errors.Is(err, ErrNone) {
+	if _, err := List(trees + "orin-nano").Find("PX.99"); !errors.Is(err, ErrNone) {
 		t.Error(err)
 	}
-	if _, err := Find(trees+"pi5", "2712_WAKE"); err == nil || !strings.Contains(err.Error(), "write gpio-brcmstb@") {
+	if _, err := List(trees + "pi5").Find("2712_WAKE"); err == nil || !strings.Contains(err.Error(), "write gpio-brcmstb@") {
 		t.Error(err)
 	}
-	if l, err := Find(trees+"pi5", "gpio-brcmstb@107d517c00:2712_WAKE"); err != nil || l.Offset != 1 {
+	if l, err := List(trees + "pi5").Find("gpio-brcmstb@107d517c00:2712_WAKE"); err != nil || l.Offset != 1 {
 		t.Errorf("%+v, %v", l, err)
 	}
-	if _, err := Find(trees+"pc", "GPIO17"); !errors.Is(err, ErrNone) {
+	if _, err := List(trees + "pc").Find("GPIO17"); !errors.Is(err, ErrNone) {
 		t.Error(err)
 	}
 }
@@ -107,7 +107,7 @@ func TestLinkToAChip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l, err := Find(tree.Root(dir), "GPIO17"); err != nil || l.Chip != "/dev/gpiochip0" {
+	if l, err := List(tree.Root(dir)).Find("GPIO17"); err != nil || l.Chip != "/dev/gpiochip0" {
 		t.Errorf("%+v, %v", l, err)
 	}
 }
