@@ -39,6 +39,9 @@ func newBoardSet(a *app, f *boardFlags) *cobra.Command {
 			if limit == 0 {
 				limit = mostFor
 			}
+			if !c.Flags().Changed("for") {
+				hold = min(hold, limit)
+			}
 			if hold <= 0 || hold > limit {
 				return usage(fmt.Errorf("--for: %v is not above 0s to %v, the longest for this output", hold, limit))
 			}
@@ -78,9 +81,9 @@ func (a *app) boardSet(
 		a.printf("%s: %s for %v\n", name, value, hold)
 		i := indicate.New(o)
 		i.Set(state)
-		ctx, cancel := context.WithTimeout(ctx, hold)
+		shown, cancel := context.WithTimeout(ctx, hold)
 		defer cancel()
-		i.Run(ctx)
+		i.Run(shown)
 		return i.Err()
 	case dims && notNumber == nil:
 		if err := dim.Dim(percent); err != nil {

@@ -64,7 +64,7 @@ func (c *checker) add(name string, err error, good, remedy string) {
 		return
 	}
 	switch {
-	case errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "permission denied"): // periph's errors are text
+	case errors.Is(err, fs.ErrPermission), strings.Contains(err.Error(), "permission denied"): // periph gives text
 		remedy = "this user may not open it: sudo usermod -aG i2c,gpio USER (LEDs and PWM: root, or a udev rule)"
 	case errors.Is(err, bus.ErrStuck):
 		remedy = "turn the sensors' power off and on; look for a wire or a sensor that holds SDA or SCL at 0 V"
@@ -151,8 +151,8 @@ func (c *checker) light(ctx context.Context, name string, l light.Config) {
 			got, err = s.Read(ctx)
 		}
 	}
-	c.add("light "+name, err, fmt.Sprintf("%s at %#02x: %.1f lx (%.2f to %.0f)", l.Chip, l.Address, got.Lux, got.Low, got.High),
-		fmt.Sprintf("wiring, 3.3 V, and the address pin: i2cdetect -y %d", c.b.d.I2C[l.I2C]))
+	good := fmt.Sprintf("%s at %#02x: %.1f lx (%.2f to %.0f)", l.Chip, l.Address, got.Lux, got.Low, got.High)
+	c.add("light "+name, err, good, fmt.Sprintf("wiring, 3.3 V, and the address pin: i2cdetect -y %d", c.b.d.I2C[l.I2C]))
 }
 
 func (c *checker) output(name string, cfg OutputConfig) {

@@ -32,7 +32,8 @@ func TestCheckOfAFittedBoard(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"bus header": "/dev/i2c-7", "lines": "all 22 names are there", "rail battery": "12.40 V, 1.11 A, 13.8 W",
-		"light front": "bh1750 at 0x23: 37.5 lx (0.50 to 27306)", "button stop": "pin31, down", "output dimmer": "pin33, now off",
+		"light front": "bh1750 at 0x23: 37.5 lx (0.50 to 27306)", "button stop": "pin31, down",
+		"output dimmer": "pin33, now off",
 	} {
 		if !strings.Contains(text[name], want) {
 			t.Errorf("%s: %q, want %q", name, text[name], want)
@@ -107,7 +108,8 @@ func TestCheckWithoutABus(t *testing.T) {
 	if err := os.Remove(root.Path("/dev/i2c-7")); err != nil {
 		t.Fatal(err)
 	}
-	if bad := strings.Join(missing(Check(t.Context(), root, fitted(t))), ", "); bad != "bus header, rail battery, light front" {
+	bad := strings.Join(missing(Check(t.Context(), root, fitted(t))), ", ")
+	if bad != "bus header, rail battery, light front" {
 		t.Errorf("missing %s", bad)
 	}
 }
@@ -150,7 +152,7 @@ func TestOutputs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dim := p.(*Dimmer) //nolint:errcheck // it panics
+	dim := p.(*Dimmer)
 	is := func(when, period, duty, enable string) {
 		t.Helper()
 		for file, want := range map[string]string{"period": period, "duty_cycle": duty, "enable": enable} {

@@ -158,7 +158,7 @@ var bad = map[string]string{
 	header + "\n#\n\n800 10 -\n":     "line 4",
 	header + "\n23 1 -\n":            "odd length",
 	header + "\n23 10 0z\n":          "invalid byte",
-	header + "\n23 10 - !\n":         "no error behind",
+	header + "\n23 10 - !\n":         "has no error behind it",
 	header + "\n23 10 - ! a\n23 x -": "line 3",
 }
 

@@ -121,7 +121,7 @@ func parseEntry(line string) (e entry, err error) {
 	data, problem, failed := strings.Cut(line, "!")
 	e.problem = strings.TrimSpace(problem)
 	if failed && e.problem == "" {
-		return e, errors.New("no error behind the !")
+		return e, errors.New("the mark ! has no error behind it")
 	}
 	f := strings.Fields(data)
 	if len(f) != 3 {

@@ -6,6 +6,7 @@ package governor
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -20,10 +21,22 @@ const (
 	Critical
 )
 
-func (b Band) String() string { return [...]string{"cool", "warm", "hot", "critical"}[b] }
+var bandNames = []string{"cool", "warm", "hot", "critical"}
+
+func (b Band) String() string { return bandNames[b] }
 
 // MarshalText implements encoding.TextMarshaler.
 func (b Band) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (b *Band) UnmarshalText(text []byte) error {
+	i := slices.Index(bandNames, string(text))
+	if i < 0 {
+		return fmt.Errorf("%q is no band", text)
+	}
+	*b = Band(i)
+	return nil
+}
 
 // Input is what is known at a time.
 type Input struct {

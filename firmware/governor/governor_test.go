@@ -1,6 +1,7 @@
 package governor
 
 import (
+	"encoding/json"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -17,9 +18,8 @@ func config() Config {
 	return c
 }
 
-// board makes a board: from a bare module of 7 W to one of 25 W, heat sinks that take from
-// half a minute to half an hour, sensors with noise and steps of up to 1 K, in air from 15
-// to 60 °C.
+// board makes a board: of 7 to 26 W, with a heat sink that takes from 40 seconds to 40
+// minutes, a sensor with noise and steps of up to 1 K, in air from 15 to 60 °C.
 func board(rng *rand.Rand) *plant {
 	between := func(a, b float64) float64 { return a + (b-a)*rng.Float64() }
 	p := &plant{
@@ -310,6 +310,20 @@ func TestConfig(t *testing.T) {
 		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
+	}
+}
+
+func TestBandInJSON(t *testing.T) {
+	b, err := json.Marshal(New(config()).State())
+	if err != nil || !strings.Contains(string(b), `"band":"cool"`) {
+		t.Errorf("%s, %v", b, err)
+	}
+	var again State
+	if err := json.Unmarshal(b, &again); err != nil || again != New(config()).State() {
+		t.Errorf("%+v, %v", again, err)
+	}
+	if json.Unmarshal([]byte(`{"band":"mild"}`), &again) == nil {
+		t.Error("mild is no band")
 	}
 }
 

@@ -41,7 +41,8 @@ func TestPatterns(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 3950*time.Millisecond)
 			defer cancel()
 			i.Run(ctx)
-			if got := l.log.String(); !strings.HasPrefix(got, want[s]) || s != Fault && !strings.HasPrefix(want[s]+"false@3950 ", got) {
+			got := l.log.String()
+			if !strings.HasPrefix(got, want[s]) || s != Fault && !strings.HasPrefix(want[s]+"false@3950 ", got) {
 				t.Errorf("%v: %s", s, got)
 			}
 			if l.lit {

@@ -85,7 +85,8 @@ func TestINA3221(t *testing.T) {
 		}
 		near(t, "channel", got, c.volts, c.amps)
 	}
-	if _, err := NewINA3221(p, 0x40, 1, 0.005); err == nil || !strings.Contains(err.Error(), "another one has the address") {
+	_, err := NewINA3221(p, 0x40, 1, 0.005)
+	if err == nil || !strings.Contains(err.Error(), "another one has the address") {
 		t.Error(err)
 	}
 	if err := p.Close(); err != nil {

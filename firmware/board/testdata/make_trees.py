@@ -143,7 +143,7 @@ class Gpio:
 
     def request(self, line: str, flags: int, attr: tuple[int, int] | None, fd: int, error: int = 0) -> None:
         """Record how a line was asked for, and its descriptor."""
-        # struct gpio_v2_line_request: 64 offsets, consumer, config {flags, n, 5 x 0, 10 x {id, 0, value, mask}}, n lines
+        # gpio_v2_line_request: 64 offsets, consumer, config {flags, n, 5 x 0, 10 x {id, 0, value, mask}}, n lines
         attrs = struct.pack("=IIQQ", attr[0], 0, attr[1], 1) if attr else b""
         config = struct.pack("=QI20x", flags, 1 if attr else 0) + attrs.ljust(240, b"\0")
         head = struct.pack("=I252x32s", self.lines.index(line), b"nightseg") + config
