@@ -25,7 +25,7 @@ import (
 )
 
 // Options are what is told of a board. The functions are called by goroutines of the
-// board's, one call of each at a time, and must not wait; nil tells nobody.
+// board's, OnButton by one for each button, and must not wait; nil tells nobody.
 type Options struct {
 	OnStep    func(governor.Change) // work is to be shed, or comes back
 	OnBattery func(reason string)   // the program is to stop, for the battery's sake

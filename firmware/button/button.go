@@ -22,7 +22,7 @@ const (
 type Event struct {
 	Button string        `json:"button"`
 	Kind   Kind          `json:"kind"`
-	For    time.Duration `json:"for"` // how long it was down
+	For    time.Duration `json:"for_ns"` // how long it was down
 }
 
 // Config is a button in a board's description.

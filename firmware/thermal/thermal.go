@@ -58,27 +58,33 @@ type Snapshot struct {
 	Problems map[string]string  `json:"problems,omitempty"`
 }
 
-// Reader reads the files of a board.
+// Reader reads the files of a board. It is used by one goroutine.
 type Reader struct {
 	root  tree.Root
 	c     Config
 	zones map[string]string // folder by type
 }
 
-// New finds the zones. One that is missing is told by Read and Check.
+// New makes a reader. It opens nothing.
 func New(root tree.Root, c Config) *Reader {
-	r := &Reader{root: root, c: c, zones: map[string]string{}}
-	for _, dir := range root.Glob("/sys/class/thermal/thermal_zone*") {
-		kind, err := root.Word(path.Join(dir, "type"))
+	return &Reader{root: root, c: c, zones: map[string]string{}}
+}
+
+// find looks for the zones: they do not change, but a driver may come late.
+func (r *Reader) find() {
+	for _, dir := range r.root.Glob("/sys/class/thermal/thermal_zone*") {
+		kind, err := r.root.Word(path.Join(dir, "type"))
 		if _, known := r.zones[kind]; err == nil && !known {
 			r.zones[kind] = dir
 		}
 	}
-	return r
 }
 
 // Zone reads the temperature of a zone by its type.
 func (r *Reader) Zone(kind string) (celsius float64, err error) {
+	if _, known := r.zones[kind]; !known {
+		r.find()
+	}
 	dir, ok := r.zones[kind]
 	if !ok {
 		return 0, fmt.Errorf("no thermal zone has the type %q: see /sys/class/thermal/thermal_zone*/type", kind)

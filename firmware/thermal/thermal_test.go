@@ -72,6 +72,10 @@ func TestOddFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	r := New(tree.Root(dir), Config{})
+	if _, err := r.Zone("good"); err == nil {
+		t.Error("a zone of an empty folder")
+	}
 	for kind, temp := range map[string]string{
 		"off": "-256000\n", "pmic": "200000\n", "text": "hot\n", "frost": "-21000\n", "good": "40000\n",
 	} {
@@ -80,7 +84,9 @@ func TestOddFiles(t *testing.T) {
 	}
 	write("sys/class/thermal/cooling_device0/type", "cpu-throttle-alert\n")
 	write("sys/class/thermal/cooling_device0/cur_state", "1\n")
-	r := New(tree.Root(dir), Config{})
+	if _, err := r.Zone("good"); err != nil { // its driver came after the first look
+		t.Error(err)
+	}
 	for kind, want := range map[string]float64{"good": 40, "frost": -21} {
 		if c, err := r.Zone(kind); c != want || err != nil {
 			t.Errorf("%s: %v, %v", kind, c, err)
