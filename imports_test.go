@@ -90,7 +90,9 @@ var rules = []rule{
 	},
 	{pkg: "model/...", may: []string{"edge/frame", "model"}, deny: "engines and tools of bundles do not know each other"},
 	{pkg: "score", may: []string{"edge/frame"}, deny: "figures about masks do not depend on how the masks came about"},
-	{pkg: "firmware/...", deny: "the board is looked after while the loop is down"},
+	{pkg: "firmware/boards", deny: "it holds texts, which others read"},
+	{pkg: "firmware/governor", deny: "it is arithmetic; who measures and who sheds must not matter"},
+	{pkg: "firmware/...", may: []string{"firmware/..."}, deny: "the board is looked after while the loop is down"},
 	{pkg: "calibrate/observe", deny: "it counts numbers, whatever network they come from"},
 	{
 		pkg: "calibrate/qdq", may: []string{"calibrate/observe", "model/onnx"},
@@ -384,6 +386,9 @@ func TestOffencesAreFound(t *testing.T) {
 			[]string{"must not know", "it is offline"},
 		},
 		{pkg{ImportPath: "nightseg/edge/settings", Imports: []string{"nightseg/edge/frame"}}, []string{"without, the loop"}},
+		{pkg{ImportPath: "nightseg/firmware/board", Imports: []string{"nightseg/firmware/bus"}}, nil},
+		{pkg{ImportPath: "nightseg/firmware/board", Imports: []string{"nightseg/edge"}}, []string{"while the loop is down"}},
+		{pkg{ImportPath: "nightseg/firmware/governor", Imports: []string{"nightseg/firmware/bus"}}, []string{"arithmetic"}},
 		{pkg{ImportPath: "nightseg/score", Imports: []string{"nightseg/edge/frame"}}, nil},
 		{pkg{ImportPath: "nightseg/score", Imports: []string{"nightseg/edge/decide"}}, []string{"how the masks came about"}},
 	} {

@@ -109,9 +109,9 @@ def check_user() -> str:
         output("systemd-sysusers", f"--root={folder}", UNITS / "nightseg.sysusers")
         passwd, group = ((Path(folder) / "etc" / name).read_text() for name in ("passwd", "group"))
     check(re.search(r"^nightseg:.*nologin$", passwd, re.MULTILINE) is not None, passwd)
-    for name in ("video", "render"):
+    for name in ("video", "render", "i2c", "gpio"):
         check(re.search(rf"^{name}:.*:nightseg$", group, re.MULTILINE) is not None, group)
-    return "user nightseg, in video and render"
+    return "user nightseg, in video, render, i2c and gpio"
 
 
 def debs() -> dict[str, Path]:

@@ -98,7 +98,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(
 		newRunCommand(a), newReplayCommand(a), newDemoCommand(a), newWatchCommand(a),
 		newEvalCommand(a), newBenchCommand(a), newBundleCommand(a), newCalibrateCommand(a),
-		newSynthCommand(a), newDoctorCommand(a), newConfigCommand(a),
+		newSynthCommand(a), newDoctorCommand(a), newConfigCommand(a), newBoardCommand(a),
 	)
 	for _, c := range root.Commands() {
 		checkArgs(c)
