@@ -352,7 +352,9 @@ func TestRefit(t *testing.T) {
 	var f frame.Frame
 	next(t, s, &f)
 	first := f.Pix[0]
-	for i, o := range []camera.Options{{Width: 32, Height: 24}, {Width: 64, Height: 48, FlipH: true}, {Width: 64, Height: 48}} {
+	for i, o := range []camera.Options{
+		{Width: 32, Height: 24}, {Width: 64, Height: 48, FlipH: true}, {Width: 64, Height: 48},
+	} {
 		if err := s.Refit(o); err != nil {
 			t.Fatal(err)
 		}

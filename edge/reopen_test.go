@@ -145,10 +145,10 @@ func TestReopenerRestart(t *testing.T) {
 		}
 		next(4)
 		go func() {
-			time.Sleep(time.Minute) // on the clock of the test: Next waits for a camera that hangs
+			<-time.After(time.Minute) // on the clock of the test: Next waits for a camera that hangs
 			n = 0
 			r.Restart()
-			time.Sleep(time.Minute) // ... and now in open
+			<-time.After(time.Minute) // ... and now in open
 			n = 5
 			r.Restart()
 		}()

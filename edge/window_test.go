@@ -29,7 +29,8 @@ func (m *moments) See(_, _ *frame.Frame, mask *frame.Mask) error {
 func TestWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bad := errors.New("not finite")
-		s := stages(&source{n: 200}, &nets{period: time.Millisecond, fail: map[uint64]error{5: bad, 150: bad, 151: bad}}, &sink{})
+		faults := map[uint64]error{5: bad, 150: bad, 151: bad}
+		s := stages(&source{n: 200}, &nets{period: time.Millisecond, fail: faults}, &sink{})
 		tap := &moments{of: 99}
 		s.Tap = tap
 		l := newLoop(t, s, edge.Options{Policy: edge.Lossless})

@@ -52,7 +52,7 @@ type Manifest struct {
 	Stride       int                  `json:"stride"`           // input pixels per logit, in both directions
 	Logits       [][2]int             `json:"logits,omitempty"` // [H, W] per shape, where not shape / Stride rounded up
 	Graphs       Graphs               `json:"graphs"`
-	ClassShares  []float64            `json:"class_shares"` // share of each class among labelled pixels, sum 1
+	ClassShares  []float64            `json:"class_shares"`      // share of each class among labelled pixels, sum 1
 	Relight      string               `json:"relight,omitempty"` // mode it is best with; see RelightMode
 	Reweight     Reweight             `json:"reweight"`
 	Temperature  float64              `json:"temperature"` // logits are divided by it before a probability is taken

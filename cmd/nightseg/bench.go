@@ -180,7 +180,8 @@ func (bn *bench) info() benchInfo {
 		Bundle: bn.bundle.Name + " " + bn.bundle.Version, SHA256: bn.bundle.SHA256,
 		Engine: i.Engine, Provider: i.Provider, Precision: i.Precision, Library: i.Library, Threads: i.Threads,
 		Parallel: max(i.Parallel, 1), Classes: len(bn.bundle.Classes),
-		NodeShare: i.NodeShare, LoadMs: float64(i.LoadTime) / 1e6, Relight: relightOr(bn.f.relit, bn.bundle), Codec: bn.f.codec,
+		NodeShare: i.NodeShare, LoadMs: float64(i.LoadTime) / 1e6,
+		Relight: relightOr(bn.f.relit, bn.bundle), Codec: bn.f.codec,
 		Pictures: bn.from, Shape: bn.bundle.Shapes[0], Frames: bn.perRound,
 		Rounds: bn.f.rounds, Broker: bn.f.broker,
 	}

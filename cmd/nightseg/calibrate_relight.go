@@ -26,7 +26,8 @@ type relightFlags struct {
 }
 
 // relightRule says how the mode is chosen; modes are listed from the cheapest on.
-const relightRule = "the first, which is the cheapest, that is not surely behind the best (the interval of the difference holds 0)"
+const relightRule = "the first, which is the cheapest, that is not surely behind the best " +
+	"(the interval of the difference holds 0)"
 
 func newCalibrateRelight(a *app) *cobra.Command {
 	f := &relightFlags{}
@@ -165,7 +166,9 @@ func newRelightReport(f *relightFlags, ev *evaluation) *relightReport {
 		Set: setName(f.images), Frames: len(ev.lumas), Block: boot.Block, Rule: relightRule,
 	}
 	miou := func(c *score.Confusion) float64 { return c.MIoU() }
-	best := slices.MaxFunc(all, func(a, b *evalVariant) int { return cmp.Compare(total(a.frames).MIoU(), total(b.frames).MIoU()) })
+	best := slices.MaxFunc(all, func(a, b *evalVariant) int {
+		return cmp.Compare(total(a.frames).MIoU(), total(b.frames).MIoU())
+	})
 	for _, v := range all {
 		p := relightPoint{
 			Mode: v.relight, MIoU: percent(total(v.frames).MIoU()), Interval: inPercent(boot.Interval(v.frames, miou)),

@@ -52,6 +52,9 @@ type story struct {
 // threshold by it.
 func versionOf(threshold float64) int64 { return int64(math.Round(threshold * 1e4)) }
 
+// bundleOf is the folder of the bundle that a version asks for.
+func bundleOf(version int64) string { return "tiny-" + strconv.FormatInt(3+version%2, 10) }
+
 // hear takes a message. Each mask names its settings and its bundle, and these two
 // belong together.
 func (s *story) hear(m mqtt.Message) {
@@ -76,8 +79,9 @@ func (s *story) hear(m mqtt.Message) {
 			s.fault = err.Error()
 			return
 		}
-		if v := versionOf(r.Settings.Threshold); v != r.Version || filepath.Base(r.Settings.Bundle) != "tiny-"+strconv.FormatInt(3+v%2, 10) {
-			s.fault = fmt.Sprintf("mixed: version %d with threshold %v and bundle %s", r.Version, r.Settings.Threshold, r.Settings.Bundle)
+		v, bundle := versionOf(r.Settings.Threshold), filepath.Base(r.Settings.Bundle)
+		if v != r.Version || bundle != bundleOf(v) {
+			s.fault = fmt.Sprintf("mixed: version %d with threshold %v and bundle %s", r.Version, r.Settings.Threshold, bundle)
 		}
 		if r.Run != s.reported.Run && r.Version < s.acked {
 			s.fault = fmt.Sprintf("starts with version %d, but %d was applied: %+v", r.Version, s.acked, r)
@@ -156,9 +160,8 @@ func TestKilledWhileSettingsChange(t *testing.T) {
 		}
 		version++
 		if rnd.IntN(3) > 0 {
-			name := "tiny-" + strconv.FormatInt(3+version%2, 10)
 			publish(t, b.URL(), testBase+"/config/desired", fmt.Sprintf(`{"version":%d,"threshold":%v,"bundle":%q}`,
-				version, float64(version)/1e4, filepath.Join(dir, name)))
+				version, float64(version)/1e4, filepath.Join(dir, bundleOf(version))))
 		}
 		<-time.After(time.Duration(rnd.IntN(4000)) * time.Millisecond)
 		if proven() {

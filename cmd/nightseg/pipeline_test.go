@@ -161,7 +161,9 @@ func TestSwapOfBundles(t *testing.T) {
 	copyBundle(t, other, "tiny-3", "tiny-4")
 	sizes := map[string][2]int{}
 	out.more("a", 10)
-	for i, to := range []struct{ bundle, shape string }{{other, ""}, {"street-11", "320x240"}, {s.Bundle, ""}, {other, ""}} {
+	for i, to := range []struct{ bundle, shape string }{
+		{other, ""}, {"street-11", "320x240"}, {s.Bundle, ""}, {other, ""},
+	} {
 		s.Bundle, s.Engine.Shape = to.bundle, to.shape
 		if err := p.change(t, s, int64(i+1)); err != nil {
 			t.Fatal(err)
@@ -333,7 +335,9 @@ func TestCamerasComeAndGo(t *testing.T) {
 				t.Errorf("to source %+v, %.2f unknown", m.ToSource, out.unknown)
 			}
 		}},
-		{"another source", []settings.Camera{with(a, func(c *settings.Camera) { c.Source = "synth://?seed=8&size=96x64&fps=60&loop=8" })}, func() {
+		{"another source", []settings.Camera{with(a, func(c *settings.Camera) {
+			c.Source = "synth://?seed=8&size=96x64&fps=60&loop=8"
+		})}, func() {
 			eventually(t, "frames of the other source", func() bool { return out.more("a", 1).SourceW == 96 })
 		}},
 		{"the other one only", []settings.Camera{{ID: "b", Source: camera60}}, func() { out.more("b", 3) }},
@@ -360,7 +364,8 @@ func TestCamerasComeAndGo(t *testing.T) {
 	}
 	next := s
 	next.Cameras = []settings.Camera{{ID: "b", Source: "nothing://at all"}}
-	if _, bad := p.Prepare(t.Context(), settings.Desired{Version: 9, Settings: next}); len(bad) != 1 || bad[0].Pointer != "/cameras/0/source" {
+	_, bad := p.Prepare(t.Context(), settings.Desired{Version: 9, Settings: next})
+	if len(bad) != 1 || bad[0].Pointer != "/cameras/0/source" {
 		t.Errorf("%v", bad)
 	}
 }
@@ -396,7 +401,7 @@ func TestWorse(t *testing.T) {
 	}{
 		"as before":       {good, good, ""},
 		"half the rate":   {edge.Window{Masks: 150, FPS: 15, P95: 40, Largest: 0.5}, good, ""},
-		"less":            {edge.Window{Masks: 140, FPS: 14, P95: 40, Largest: 0.5}, good, "14.0 masks per second, were 30.0"},
+		"less":            {edge.Window{Masks: 140, FPS: 14, P95: 40, Largest: 0.5}, good, "14.0 masks per second, were 30"},
 		"late":            {edge.Window{Masks: 300, FPS: 30, P95: 300, Largest: 0.5}, good, "300 ms"},
 		"a little late":   {edge.Window{Masks: 300, FPS: 30, P95: 200, Largest: 0.5}, good, ""},
 		"all road":        {edge.Window{Masks: 300, FPS: 30, P95: 40, Largest: 0.99}, good, "one class"},

@@ -304,8 +304,8 @@ func TestRunChangesAllOfItself(t *testing.T) {
 		return last
 	}
 	rear := `{"id": "rear", "source": "synth://?seed=8&fps=30&loop=4"}`
-	answers(`{"version": 1, "bundle": "`+other+`", "cameras": [{"id": "front"}, `+rear+`], "stats": {"interval": "100ms"}}`,
-		"trial", "applied")
+	answers(`{"version": 1, "bundle": "`+other+`", "cameras": [{"id": "front"}, `+rear+`],
+		"stats": {"interval": "100ms"}}`, "trial", "applied")
 	changed := ob.mask("of the other bundle and camera", func(s *seen) bool {
 		return s.Bundle != first.Bundle && s.Camera == "rear" && s.Settings == 1
 	})
@@ -313,11 +313,13 @@ func TestRunChangesAllOfItself(t *testing.T) {
 	if meta.Bundle.Name != "tiny-4" || meta.Bundle.SHA256 != changed.Bundle {
 		t.Errorf("meta %+v", meta.Bundle)
 	}
-	if a := answers(`{"version": 2, "bundle": "/nowhere"}`, "rejected"); a.Errors[0].Pointer != "/bundle" || a.InForce != 1 {
+	a := answers(`{"version": 2, "bundle": "/nowhere"}`, "rejected")
+	if a.Errors[0].Pointer != "/bundle" || a.InForce != 1 {
 		t.Errorf("%+v", a)
 	}
 	bad := `{"version": 3, "cameras": [{"id": "front"}, {"id": "rear", "source": "/nowhere"}]}`
-	if a := answers(bad, "trial", "rolled_back"); !strings.Contains(a.Reason, "camera rear: 0 of 5 masks") || a.InForce != 1 {
+	a = answers(bad, "trial", "rolled_back")
+	if !strings.Contains(a.Reason, "camera rear: 0 of 5 masks") || a.InForce != 1 {
 		t.Errorf("%+v", a)
 	}
 	answers(bad, "rejected") // the broker has it still

@@ -36,7 +36,9 @@ type stationParts struct {
 }
 
 // newStation makes the station of a camera; start starts it.
-func newStation(p *stationParts, c settings.Camera, s settings.Settings, nets *loaded, version int64) (*station, error) {
+func newStation(
+	p *stationParts, c settings.Camera, s settings.Settings, nets *loaded, version int64,
+) (*station, error) {
 	open := func(ctx context.Context, w wanted) (opened, error) {
 		return openCamera(ctx, w.Camera, w.bundle, playLive)
 	}

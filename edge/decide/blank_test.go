@@ -54,8 +54,9 @@ func touched(m *frame.Mask, x, y int, regions []decide.Region) bool {
 	bx, by := m.ToSource.Apply(float64(x+1), float64(y+1))
 	w, h := float64(m.SourceW), float64(m.SourceH)
 	const hair = 1e-4
+	share := func(a, b, from, to float64) bool { return min(max(a, b), to)-max(min(a, b), from) > hair }
 	for _, r := range regions {
-		if min(max(ax, bx), r.X1*w)-max(min(ax, bx), r.X0*w) > hair && min(max(ay, by), r.Y1*h)-max(min(ay, by), r.Y0*h) > hair {
+		if share(ax, bx, r.X0*w, r.X1*w) && share(ay, by, r.Y0*h, r.Y1*h) {
 			return true
 		}
 	}
