@@ -7,6 +7,8 @@ import (
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
+
+	"nightseg/edge/frame"
 )
 
 // patience bounds every wait of the tests for something that is sure to come.
@@ -55,6 +57,11 @@ func runClient(t *testing.T, o Options) (c *Client, stop func()) {
 	}
 	t.Cleanup(stop)
 	return c, stop
+}
+
+// offer hands over a live mask.
+func offer(c *Client, camera string, payload []byte) bool {
+	return c.Offer(&frame.Meta{Camera: camera}, payload)
 }
 
 func waitConnected(t *testing.T, c *Client) {

@@ -121,7 +121,7 @@ func TestTLSWithClientCertificate(t *testing.T) {
 	o.OnDesired, o.OnCommand = func([]byte) {}, func(Command) {}
 	c, stop := runClient(t, o)
 	waitConnected(t, c)
-	c.Offer("front", []byte("mask"))
+	offer(c, "front", []byte("mask"))
 	if m := ob.next(t, testTopics.Mask("front")); string(m.Payload) != "mask" {
 		t.Errorf("got %s", m.Payload)
 	}
