@@ -115,7 +115,7 @@ func keepConnected(
 			offline(n, ctx.Err())
 			return
 		}
-		if lived >= o.StableAfter {
+		if lived >= o.StableAfter || errors.Is(err, errSilent) { // no other client has to do with silence
 			b.reset()
 		} else if lived > 0 {
 			err = fmt.Errorf("%w (after %v: if this repeats, another client may use the client_id %q)",

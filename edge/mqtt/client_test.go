@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"nightseg/edge/mqtt/mqtttest"
 )
 
 func TestPublishesToASubscriber(t *testing.T) {
@@ -110,7 +112,7 @@ func (c *conn) publish(t *testing.T, topic string, retained bool, payload string
 }
 
 func TestLosslessWaits(t *testing.T) {
-	o := testOptions("mqtt://127.0.0.1:" + freePort(t)) // nobody is there
+	o := testOptions("mqtt://127.0.0.1:" + mqtttest.FreePort(t)) // nobody is there
 	o.Window = 2
 	c, stop := runClient(t, o)
 	for range o.Window {

@@ -6,7 +6,7 @@ import "sync/atomic"
 type cameraMasks struct {
 	topic, history string // empty: the camera has no id
 
-	sent, kept, bytes                   atomic.Uint64
+	sent, kept, bytes                    atomic.Uint64
 	offline, queue, thin, write, invalid atomic.Uint64
 }
 

@@ -66,6 +66,7 @@ type parcel struct {
 
 func newMasks(o Options, done <-chan struct{}) *masks {
 	o.ClientID += MasksSuffix
+	o.PingTimeout = min(o.PingTimeout, mostSilence)
 	m := &masks{
 		o: o, outbox: o.Outbox, state: newConnState(o.OnMasks), done: done,
 		wake: make(chan struct{}, 1), cameras: map[string]*cameraMasks{},

@@ -2,12 +2,24 @@ package mqtt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
 
-// pastWindow is how many kept masks may be on their way to the broker.
-const pastWindow = 64
+// Bounds of kept masks on their way to the broker.
+const (
+	pastWindow = 64              // how many
+	pastRest   = 2 * time.Second // none is sent for so long after a live one had to wait
+)
+
+// mostSilence is how long a ping may go without answer, beyond what the link
+// needs: then the connection is given up. That is sooner than elsewhere, for
+// masks are kept meanwhile and nobody is told that we are gone.
+const mostSilence = 3 * time.Second
+
+// errSilent says that a connection was given up because nothing came back.
+var errSilent = errors.New("the broker is silent")
 
 // How long the sender waits when nothing wakes it.
 const (
@@ -26,6 +38,7 @@ type maskSession struct {
 	ids     [2]uint16       // last packet id of a parcel, of a kept mask
 	later   time.Duration   // when a kept mask may go
 	resend  int             // parcels of an earlier connection that are to be sent again
+	waited  time.Time       // when a live mask last had to wait
 	ending  bool            // only what is queued still goes
 }
 
@@ -128,7 +141,10 @@ func (s *maskSession) send(now time.Time) error {
 		now = time.Now()
 		s.look(now)
 	}
-	s.full.Store(!s.room())
+	full := !s.room()
+	if s.full.Store(full); full && !s.ring.empty() {
+		s.waited = now
+	}
 	if err := s.sendPast(now); err != nil {
 		return err
 	}
@@ -153,7 +169,7 @@ func (s *maskSession) look(now time.Time) {
 // checkAge gives up a broker that is silent, or acknowledges nothing.
 func (s *maskSession) checkAge(now time.Time) error {
 	if s.pace.silence(now) > s.o.PingTimeout {
-		return fmt.Errorf("the broker answers no ping for %v", now.Sub(s.pace.ping.at).Round(time.Millisecond))
+		return fmt.Errorf("%w: no answer to a ping for %v", errSilent, now.Sub(s.pace.ping.at).Round(time.Millisecond))
 	}
 	if s.resend == 0 && len(s.inflight) > 0 && now.Sub(s.inflight[0].sent) > s.o.AckTimeout ||
 		len(s.past) > 0 && now.Sub(s.pastAt) > s.o.AckTimeout {
@@ -260,7 +276,7 @@ func (s *maskSession) sendPast(now time.Time) error {
 	if s.outbox == nil || s.ending {
 		return nil
 	}
-	for s.room() && s.pace.spare() && len(s.past) < pastWindow && s.ring.empty() {
+	for s.room() && s.pace.spare() && len(s.past) < pastWindow && s.ring.empty() && now.Sub(s.waited) > pastRest {
 		var p Past
 		ok, wait := s.outbox.Next(&p, now)
 		if !ok {

@@ -40,7 +40,7 @@ type Options struct {
 	Window     int    // default 8: QoS 1 masks that wait for the broker, 1..64
 	MaxPayload int    // default 8 MiB: larger masks are refused
 
-	Outbox     Outbox // keeps live masks that the broker may not have; default: none
+	Outbox Outbox // keeps live masks that the broker may not have; default: none
 
 	OnDesired func(payload []byte)    // a settings document arrived; called from one goroutine
 	OnCommand func(c Command)         // a command arrived; called from the same goroutine

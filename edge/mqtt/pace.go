@@ -112,9 +112,12 @@ func (p *pace) room() bool {
 }
 
 // spare reports whether there is room that live masks do not need: half of the
-// window, on a link without a queue.
+// window, on a link without a queue, or all of it where nothing is under way.
 func (p *pace) spare() bool {
-	return !p.drain && !p.isLate && p.under() < p.window/2 && p.slowest <= p.limit() && p.window > paceLeast
+	if p.under() == 0 {
+		return p.room()
+	}
+	return p.room() && p.under() < p.window/2 && p.slowest <= p.limit()
 }
 
 // due reports whether a ping is to be written now.
