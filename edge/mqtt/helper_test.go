@@ -41,6 +41,12 @@ func runClient(t *testing.T, o Options) (c *Client, stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c, runThis(t, c)
+}
+
+// runThis starts a client that a test has made.
+func runThis(t *testing.T, c *Client) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()
@@ -56,7 +62,7 @@ func runClient(t *testing.T, o Options) (c *Client, stop func()) {
 		}
 	}
 	t.Cleanup(stop)
-	return c, stop
+	return stop
 }
 
 // offer hands over a live mask.

@@ -24,6 +24,7 @@ const Patience = 20 * time.Second
 type Process struct {
 	Args []string // the program and its arguments
 	Env  []string
+	Host string
 	Port string
 	Log  *Buffer
 
@@ -55,7 +56,7 @@ func (b *Buffer) String() string {
 // NewProcess returns a broker on a free port of the loopback, which is not
 // started; its process ends with the test.
 func NewProcess(t testing.TB) *Process {
-	p := &Process{t: t, Port: FreePort(t), Log: &Buffer{}}
+	p := &Process{t: t, Host: "127.0.0.1", Port: FreePort(t), Log: &Buffer{}}
 	t.Cleanup(p.Stop)
 	return p
 }
@@ -91,21 +92,28 @@ func FreePort(t testing.TB) string {
 // its listener; without any, everyone may do everything.
 func StartMosquitto(t testing.TB, lines ...string) *Process {
 	t.Helper()
+	return startMosquitto(t, nil, "127.0.0.1", "127.0.0.1", lines...)
+}
+
+// startMosquitto starts it through another program, where one is given.
+func startMosquitto(t testing.TB, through []string, listen, host string, lines ...string) *Process {
+	t.Helper()
 	binary := FindProgram(t, "mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto")
 	p := NewProcess(t)
+	p.Host = host
 	if len(lines) == 0 {
 		lines = []string{"allow_anonymous true"}
 	}
 	dir := t.TempDir()
 	conf := []string{
-		"log_dest stderr", "log_type all", "listener " + p.Port + " 127.0.0.1",
+		"log_dest stderr", "log_type all", "listener " + p.Port + " " + listen,
 		"persistence true", "persistence_location " + dir + "/", "max_queued_messages 0",
 	}
 	if os.Geteuid() == 0 {
 		conf = append([]string{"user root"}, conf...) // else it could not read its files
 	}
 	file := filepath.Join(dir, "mosquitto.conf")
-	p.Args = []string{binary, "-c", file}
+	p.Args = append(through, binary, "-c", file)
 	text := strings.Join(append(conf, lines...), "\n") + "\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -115,7 +123,7 @@ func StartMosquitto(t testing.TB, lines ...string) *Process {
 }
 
 // URL is where the broker listens.
-func (p *Process) URL() string { return "mqtt://127.0.0.1:" + p.Port }
+func (p *Process) URL() string { return "mqtt://" + net.JoinHostPort(p.Host, p.Port) }
 
 // Start waits until the port answers.
 func (p *Process) Start() {
@@ -140,7 +148,7 @@ func (p *Process) Start() {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		c, err := net.Dial("tcp", "127.0.0.1:"+p.Port)
+		c, err := net.Dial("tcp", net.JoinHostPort(p.Host, p.Port))
 		if err == nil {
 			_ = c.Close()
 			return
