@@ -86,18 +86,13 @@ func (p *pace) wrote(n int, sent int64, now time.Time) {
 	}
 }
 
-// look notes how many bytes the other end's kernel has acknowledged, and how late
-// answers are.
+// look notes how many bytes the other end's kernel has acknowledged, and whether an
+// answer is late: then nothing goes until it is there, and tells the rate.
 func (p *pace) look(acked int64, now time.Time) {
 	if p.kernel.out && acked >= p.kernel.mark {
 		p.kernel.out = false
 	}
-	late := p.kernel.out && now.Sub(p.kernel.at) > p.limit() ||
-		p.ping.out && now.Sub(p.ping.at) > p.limit()
-	if late && !p.isLate {
-		p.window = paceLeast
-	}
-	p.isLate = late
+	p.isLate = p.kernel.out && now.Sub(p.kernel.at) > p.limit() || p.ping.out && now.Sub(p.ping.at) > p.limit()
 }
 
 // room reports whether one more message may go.

@@ -101,7 +101,7 @@ func TestPace(t *testing.T) {
 		{"thin", 10e3, 50 * time.Millisecond, 5000, 50, 600 * time.Millisecond, 62},
 		{"thin and far", 10e3, 600 * time.Millisecond, 5000, 25, 1200 * time.Millisecond, 62},
 		{"thin, large masks", 10e3, 50 * time.Millisecond, 30000, 9, 3200 * time.Millisecond, 62},
-		{"half of it", 75e3, 50 * time.Millisecond, 5000, 400, 700 * time.Millisecond, 300},
+		{"half of it", 75e3, 50 * time.Millisecond, 5000, 400, 800 * time.Millisecond, 300},
 		{"10 Mbit/s, 100 ms, full", 1.25e6, 100 * time.Millisecond, 41000, 880, 600 * time.Millisecond, 150},
 		{"10 Mbit/s, 100 ms", 1.25e6, 100 * time.Millisecond, 5000, 900, 600 * time.Millisecond, 40},
 		{"satellite", 1.25e6, 600 * time.Millisecond, 20000, 890, 1200 * time.Millisecond, 60},
