@@ -172,7 +172,7 @@ func (s *service) connect(ctx context.Context) error {
 	c := s.settings
 	l, err := openLink(linkOptions{
 		Broker: c.Broker, sender: sender{c.Fleet, c.Device, s.run}, qos: byte(c.Publish.QoS), queue: c.Publish.Queue,
-		onDesired: func(b []byte) { s.desired(ctx, b) }, logger: slog.Default(),
+		spool: spoolOptions(&c, s.stateDir), onDesired: func(b []byte) { s.desired(ctx, b) }, logger: slog.Default(),
 	})
 	if err != nil {
 		return err
@@ -182,6 +182,7 @@ func (s *service) connect(ctx context.Context) error {
 		s.degraded.Store(degraded)
 		l.status(degraded, reason)
 	})
+	l.watch(s.health)
 	if l.client != nil {
 		l.client.SetSchema(settings.DesiredSchema())
 	}

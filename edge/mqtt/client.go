@@ -92,19 +92,20 @@ func (c *Client) Run(ctx context.Context) error {
 	defer wg.Wait()
 	wg.Go(func() {
 		defer stop()
-		keepConnected(ctx, &c.masks.o, c.masks.connectAndServe, c.masks.setOffline)
+		keepConnected(ctx, &c.masks.o, c.control.came, c.masks.connectAndServe, c.masks.setOffline)
 	})
 	wg.Go(func() { c.incoming.run(ctx, &c.o) })
-	keepConnected(control, &c.o, c.attempt, c.setOffline)
+	keepConnected(control, &c.o, c.masks.state.came, c.attempt, c.setOffline)
 	return nil
 }
 
 // keepConnected calls attempt, which connects and returns when the connection
-// has ended, again and again with back-off, until ctx ends. A connection that
+// has ended, again and again with back-off, until ctx ends; other receives when
+// there is reason to hope. A connection that
 // ended before StableAfter counts as a failure: two clients of one id, which
 // throw each other out, must not spin.
 func keepConnected(
-	ctx context.Context, o *Options,
+	ctx context.Context, o *Options, other <-chan struct{},
 	attempt func(context.Context, uint64) (time.Duration, error), offline func(uint64, error),
 ) {
 	b := newBackoff(o.BackoffMin, o.BackoffMax, seed(o.ClientID, o.Run))
@@ -129,9 +130,10 @@ func keepConnected(
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
+		case <-other: // the other connection came: the broker is there
 		case <-ctx.Done():
-			timer.Stop()
 		}
+		timer.Stop()
 	}
 }
 

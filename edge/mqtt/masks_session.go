@@ -36,7 +36,9 @@ type maskSession struct {
 	past    map[uint16]Past // kept masks under way, by packet id
 	pastAt  time.Time       // when one of them was acknowledged, or the first was sent
 	ids     [2]uint16       // last packet id of a parcel, of a kept mask
-	later   time.Duration   // when a kept mask may go
+	next    Past            // the kept mask that is asked for
+	more    bool            // there may be kept masks
+	later   time.Duration   // when one may go
 	resend  int             // parcels of an earlier connection that are to be sent again
 	waited  time.Time       // when a live mask last had to wait
 	ending  bool            // only what is queued still goes
@@ -52,7 +54,8 @@ func (m *masks) connectAndServe(ctx context.Context, n uint64) (lived time.Durat
 	defer w.close()
 	start := time.Now()
 	s := &maskSession{
-		masks: m, wire: w, pace: newPace(w.trip, start), past: make(map[uint16]Past, pastWindow), resend: len(m.inflight),
+		masks: m, wire: w, pace: newPace(w.trip, start), past: make(map[uint16]Past, pastWindow), more: true,
+		resend: len(m.inflight),
 	}
 	m.state.set(ConnectionState{Connected: true, Connection: n})
 	m.o.Logger.Info("connected to broker for masks", "url", m.o.URL, "connection", n)
@@ -82,6 +85,7 @@ func (s *maskSession) serve(ctx context.Context) error {
 		select {
 		case <-s.wake:
 		case <-s.ready():
+			s.more = true
 		case a := <-s.wire.answers:
 			s.take(a)
 		case <-timer.C:
@@ -276,13 +280,14 @@ func (s *maskSession) sendPast(now time.Time) error {
 	if s.outbox == nil || s.ending {
 		return nil
 	}
-	for s.room() && s.pace.spare() && len(s.past) < pastWindow && s.ring.empty() && now.Sub(s.waited) > pastRest {
-		var p Past
-		ok, wait := s.outbox.Next(&p, now)
+	for s.more && s.pace.spare() && s.room() && len(s.past) < pastWindow && s.ring.empty() &&
+		now.Sub(s.waited) > pastRest {
+		ok, wait := s.outbox.Next(&s.next, now)
 		if !ok {
-			s.later = wait
+			s.later, s.more = wait, wait > 0
 			return nil
 		}
+		p := s.next
 		c := s.camera(p.Camera)
 		if c.topic == "" { // no topic has its name
 			s.outbox.Confirm(p)

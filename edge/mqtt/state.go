@@ -19,6 +19,7 @@ type ConnectionState struct {
 type connState struct {
 	notify   func(ConnectionState) // may be nil
 	connects atomic.Uint64
+	came     chan struct{} // capacity 1: there is a connection again
 
 	mu      sync.Mutex
 	state   ConnectionState
@@ -26,7 +27,7 @@ type connState struct {
 }
 
 func newConnState(notify func(ConnectionState)) *connState {
-	return &connState{notify: notify, changed: make(chan struct{})}
+	return &connState{notify: notify, came: make(chan struct{}, 1), changed: make(chan struct{})}
 }
 
 func (c *connState) now() ConnectionState {
@@ -38,6 +39,10 @@ func (c *connState) now() ConnectionState {
 func (c *connState) set(s ConnectionState) {
 	if s.Connected {
 		c.connects.Add(1)
+		select {
+		case c.came <- struct{}{}:
+		default: // it is already said
+		}
 	}
 	c.mu.Lock()
 	c.state = s

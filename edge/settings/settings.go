@@ -27,6 +27,7 @@ type Settings struct {
 	Threshold float64  `json:"threshold" live:"true" min:"0" max:"0.999"`
 	Codec     string   `json:"codec" live:"true" enum:"png,rle-zstd"`
 	Publish   Publish  `json:"publish"`
+	Spool     Spool    `json:"spool"`
 	Cameras   []Camera `json:"cameras" min:"1" max:"16"`
 	Stats     Stats    `json:"stats"`
 	Log       Log      `json:"log"`
@@ -129,6 +130,7 @@ func Default() Settings {
 		Reweight: Reweight{Mode: "bundle"},
 		Codec:    "png",
 		Publish:  Publish{Queue: 4},
+		Spool:    defaultSpool(),
 		Cameras:  []Camera{defaultCamera()},
 		Stats:    Stats{Interval: Duration(time.Second)},
 		Log:      Log{Level: "info", Format: "auto"},
