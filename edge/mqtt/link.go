@@ -108,14 +108,20 @@ func (l *link) SetDeadline(t time.Time) error { return l.Conn.SetReadDeadline(t)
 // goroutine's write relies on.
 func (l *link) SetWriteDeadline(time.Time) error { return nil }
 
-// sent returns how many bytes were given to the kernel, and how many of them the
-// other end's kernel has acknowledged.
-func (l *link) sent() (given, acked int64) {
+// given returns how many bytes the kernel was given.
+func (l *link) given() int64 {
 	if l.socket == nil {
-		return 0, 0
+		return 0
 	}
-	given = l.socket.given.Load()
-	return given, given - int64(l.socket.unacknowledged())
+	return l.socket.given.Load()
+}
+
+// acked returns how many of them the other end's kernel has acknowledged.
+func (l *link) acked() int64 {
+	if l.socket == nil {
+		return 0
+	}
+	return l.given() - int64(l.socket.unacknowledged())
 }
 
 // socket is a TCP connection that counts what it was given, below encryption.

@@ -160,7 +160,10 @@ func (s *maskSession) send(now time.Time) error {
 
 // look brings pace up to date, and doubts a broker that is silent.
 func (s *maskSession) look(now time.Time) {
-	_, acked := s.wire.link.sent()
+	acked := int64(0)
+	if s.pace.kernel.out { // else it is not worth a question to the kernel
+		acked = s.wire.link.acked()
+	}
 	s.pace.look(acked, now)
 	if s.outbox != nil && s.pace.silence(now) > suspectAfter {
 		s.doubt.Store(true)
@@ -268,8 +271,7 @@ func (s *maskSession) write(now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("write to broker: %w", err)
 	}
-	given, _ := s.wire.link.sent()
-	s.pace.wrote(len(s.hand.buf), given, now)
+	s.pace.wrote(len(s.hand.buf), s.wire.link.given(), now)
 	return nil
 }
 

@@ -159,8 +159,7 @@ const mostCrowd = 8 << 10
 // crowded reports whether a thin link still has enough to carry: figures wait,
 // and the oldest go, so that answers do not stand behind them.
 func (s *session) crowded() bool {
-	given, acked := s.conn.link.sent()
-	return given-acked > mostCrowd
+	return !s.notes.empty() && s.conn.link.given()-s.conn.link.acked() > mostCrowd
 }
 
 func (s *session) write() error {
