@@ -185,6 +185,30 @@ func TestACLKeepsOthersOut(t *testing.T) {
 	}
 }
 
+// TestACLWithoutMasks: rules that forbid the masks' topics take the other
+// connection nothing, and the reason is told.
+func TestACLWithoutMasks(t *testing.T) {
+	acl := filepath.Join(t.TempDir(), "acl")
+	rules := "topic write " + testTopics.Status() + "\ntopic read " + testTopics.Status() + "\n"
+	if err := os.WriteFile(acl, []byte(rules), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := mqtttest.StartMosquitto(t, "allow_anonymous true", "acl_file "+acl)
+	o := testOptions(m.URL())
+	masks := make(chan ConnectionState, 64)
+	o.OnMasks = func(s ConnectionState) { masks <- s }
+	c, _ := runClient(t, o)
+	waitConnected(t, c)
+	receive(t, masks, "connection")
+	offer(c, "front", []byte("x"))
+	if s := receive(t, masks, "loss"); s.Connected || !strings.Contains(s.Err.Error(), "access rules") {
+		t.Errorf("%+v", s)
+	}
+	if n := c.Counters(); n.Connects != 1 {
+		t.Errorf("%+v", n)
+	}
+}
+
 // TestACLWrongPassword: files are read again at each connect, so that a password can
 // be put right while the service runs.
 func TestACLWrongPassword(t *testing.T) {

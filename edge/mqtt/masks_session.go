@@ -61,6 +61,10 @@ func (m *masks) connectAndServe(ctx context.Context, n uint64) (lived time.Durat
 	m.o.Logger.Info("connected to broker for masks", "url", m.o.URL, "connection", n)
 	m.ring.open()
 	err = s.serve(ctx)
+	if hungUp(err) && s.pace.proven == 0 { // mosquitto 2.0 does that to a client that may not write
+		err = fmt.Errorf("%w (on our first masks: do the broker's access rules let %s write under %s?)",
+			err, m.o.ClientID, m.o.Base())
+	}
 	return time.Since(start), err
 }
 
