@@ -134,7 +134,8 @@ func TestACLKeepsOthersOut(t *testing.T) {
 
 	// Reading: nothing of the first device arrives, retained or fresh.
 	heard := make(chan Message, 64)
-	spy := observe(t, WatchOptions{Options: login(Options{}, "car2"), QoS: 1, Filters: []string{"#", testTopics.Desired()}})
+	all := []string{"#", testTopics.Desired()}
+	spy := observe(t, WatchOptions{Options: login(Options{}, "car2"), QoS: 1, Filters: all})
 	go func() {
 		for m := range spy.messages {
 			heard <- m

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -94,9 +95,8 @@ func (m *masks) camera(id string) *cameraMasks {
 	m.camerasMu.Lock()
 	defer m.camerasMu.Unlock()
 	if c, ok = m.cameras[id]; !ok {
-		id := string([]byte(id)) // the caller's may be part of something large
 		c = &cameraMasks{topic: m.o.Mask(id), history: m.o.History(id)}
-		m.cameras[id] = c
+		m.cameras[strings.Clone(id)] = c // the caller's may be part of something large
 	}
 	return c
 }

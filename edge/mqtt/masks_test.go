@@ -208,7 +208,9 @@ func TestReadAnswer(t *testing.T) {
 }
 
 func FuzzReadAnswer(f *testing.F) {
-	for _, s := range []string{"\xd0\x00", "\x40\x02\x12\x34", "\x30\x03\x00\x01a\xd0\x00", "\x20\x02\x00\x00", "\x40\x01a"} {
+	for _, s := range []string{
+		"\xd0\x00", "\x40\x02\x12\x34", "\x30\x03\x00\x01a\xd0\x00", "\x20\x02\x00\x00", "\x40\x01a",
+	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {

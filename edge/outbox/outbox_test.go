@@ -257,7 +257,7 @@ func TestBadDisks(t *testing.T) {
 			for r := range spool.Reasons {
 				gone += st.DroppedBy(r)
 			}
-			t.Logf("%d captured, %d came, %d dropped, %d of the spool; %+v; %+v", d.offered[0].Load(), came, dropped, gone, n, st)
+			t.Logf("%d came, %d dropped, %d of the spool; %+v; %+v", came, dropped, gone, n, st)
 			// What was written, not proven, and then dropped by the spool may have come all the same:
 			// a second of it, at most.
 			if all, sum := d.offered[0].Load(), came+dropped+gone; sum < all || sum > all+100 {
