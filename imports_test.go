@@ -48,6 +48,11 @@ var rules = []rule{
 		deny: "it keeps bytes for the broker, and must work when the rest does not",
 	},
 	{
+		pkg: "edge/outbox", may: []string{"edge/frame", "edge/mqtt", "edge/spool"},
+		deny: "it joins the connection and the spool, which do not know each other",
+	},
+	{pkg: "edge/mqtt/mqtttest", deny: "brokers and bad networks for tests: of what is tested it must not know"},
+	{
 		pkg: "edge/settings", may: []string{"edge/disk"},
 		deny: "settings are read and checked before, and without, the loop; others turn them into options",
 	},
@@ -362,6 +367,8 @@ func TestOffencesAreFound(t *testing.T) {
 		{pkg{ImportPath: "nightseg/edge", Imports: []string{"nightseg/edge/mqtt", "nightseg/edge/frame"}}, nil},
 		{pkg{ImportPath: "nightseg/edge", Imports: []string{"nightseg/model"}}, []string{"must not know an engine"}},
 		{pkg{ImportPath: "nightseg/edge/mqtt", Imports: []string{"nightseg/edge"}}, []string{"it sends bytes"}},
+		{pkg{ImportPath: "nightseg/edge/mqtt", Imports: []string{"nightseg/edge/spool"}}, []string{"it sends bytes"}},
+		{pkg{ImportPath: "nightseg/edge/outbox", Imports: []string{"nightseg/edge/mqtt", "nightseg/edge/spool"}}, nil},
 		{pkg{ImportPath: "nightseg/edge/new"}, []string{"edge/new is in no rule"}},
 		{pkg{ImportPath: "nightseg/pkg/util"}, []string{"pkg/util is in no rule"}},
 		{pkg{ImportPath: "nightseg/camera", Imports: []string{"nightseg/camera/images"}}, nil},

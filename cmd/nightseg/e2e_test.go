@@ -127,6 +127,7 @@ type seen struct {
 	codec   message.Codec
 	mask    frame.Mask
 	payload []byte
+	past    bool // it came on hist/
 }
 
 // observer is a subscriber to everything.
@@ -170,7 +171,7 @@ func observe(t *testing.T, url string) *observer {
 func (ob *observer) message(m mqtt.Message) {
 	switch {
 	case strings.HasSuffix(m.Topic, "/mask"):
-		s := seen{payload: m.Payload, codec: message.Sniff(m.Payload)}
+		s := seen{payload: m.Payload, codec: message.Sniff(m.Payload), past: strings.Contains(m.Topic, "/hist/")}
 		var err error
 		if s.Header, err = message.Parse(&s.mask, m.Payload); err != nil {
 			ob.t.Error(err)

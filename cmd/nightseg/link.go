@@ -12,6 +12,7 @@ import (
 	"nightseg/edge"
 	"nightseg/edge/frame"
 	"nightseg/edge/mqtt"
+	"nightseg/edge/outbox"
 	"nightseg/edge/settings"
 )
 
@@ -27,6 +28,7 @@ type linkOptions struct {
 	sender
 	qos       byte
 	queue     int
+	spool     outbox.Options // without Dir there is none
 	onDesired func([]byte)
 	onCommand func(mqtt.Command)
 	logger    *slog.Logger
@@ -35,21 +37,25 @@ type linkOptions struct {
 // sender names who sends: the fleet, the device and the start of the program.
 type sender struct{ fleet, device, run string }
 
-// link is the connection to a broker, and the broker where that is in this
-// process. With broker "none" it takes everything and sends nothing.
+// link is the way to a broker, and the broker where that is in this process. With
+// broker "none" it takes everything and sends nothing.
 type link struct {
-	broker *mqtt.Broker // nil: elsewhere, or none
-	client *mqtt.Client // nil: none
+	broker *mqtt.Broker   // nil: elsewhere, or none
+	client *mqtt.Client   // nil: none
+	box    *outbox.Outbox // nil: masks that the broker cannot take are lost
 	url    string
 	stop   context.CancelFunc
-	wg     sync.WaitGroup
+	wg     sync.WaitGroup // the client, and who watches it
+	end    context.CancelFunc
+	keeper sync.WaitGroup // the outbox, which outlives them
 
-	thinned atomic.Uint64 // masks left out because of publish.rate
+	mu      sync.Mutex
+	thinned map[string]*atomic.Uint64 // masks left out because of publish.rate, by camera
 }
 
 // openLink starts the broker where asked to, and the connection to it.
 func openLink(o linkOptions) (*link, error) {
-	l := &link{url: o.URL, stop: func() {}}
+	l := &link{url: o.URL, stop: func() {}, end: func() {}, thinned: map[string]*atomic.Uint64{}}
 	if o.URL == brokerNone {
 		return l, nil
 	}
@@ -63,11 +69,15 @@ func openLink(o linkOptions) (*link, error) {
 		}
 		l.broker, l.url = b, b.URL()
 	}
+	kept, err := l.openBox(&o)
+	if err != nil {
+		return nil, usage(errors.Join(err, l.close()))
+	}
 	c, err := mqtt.New(mqtt.Options{
 		URL: l.url, ClientID: o.ClientID, Topics: mqtt.Topics{Fleet: o.fleet, Device: o.device},
 		UsernameFile: o.UsernameFile, PasswordFile: o.PasswordFile,
 		CAFile: o.CAFile, CertFile: o.CertFile, KeyFile: o.KeyFile,
-		KeepAlive: time.Duration(o.KeepAlive), Run: o.run, QoS: o.qos, Queue: o.queue,
+		KeepAlive: time.Duration(o.KeepAlive), Run: o.run, QoS: o.qos, Queue: o.queue, Outbox: kept,
 		OnDesired: o.onDesired, OnCommand: o.onCommand, Logger: o.logger,
 	})
 	if err != nil {
@@ -84,11 +94,13 @@ func openLink(o linkOptions) (*link, error) {
 	return l, nil
 }
 
-// close sends what is queued and the status "stopped", and ends the connection
-// and the broker. It may be called twice.
+// close sends what is queued and the status "stopped", and ends the connections,
+// the outbox and the broker. It may be called twice.
 func (l *link) close() error {
 	l.stop()
 	l.wg.Wait()
+	l.end()
+	l.keeper.Wait()
 	if l.broker == nil {
 		return nil
 	}
@@ -165,7 +177,7 @@ func (l *link) outlet(p edge.Policy, rate float64) edge.Publisher {
 	case p == edge.Lossless:
 		return losslessOutlet{l.client}
 	}
-	o := &liveOutlet{client: l.client, thinned: &l.thinned}
+	o := &liveOutlet{client: l.client, thinnedOf: l.thinnedOf}
 	o.limit(rate)
 	return o
 }
@@ -187,15 +199,15 @@ func (o losslessOutlet) Publish(ctx context.Context, m *frame.Mask, payload []by
 // liveOutlet hands masks over and goes on; the client counts those that the
 // broker did not take in time.
 type liveOutlet struct {
-	client  offerer
-	period  time.Duration // 0: every mask is sent
-	due     time.Duration // Mono of the next mask to send
-	thinned *atomic.Uint64
+	client    offerer
+	period    time.Duration // 0: every mask is sent
+	due       time.Duration // Mono of the next mask to send
+	thinnedOf func(camera string) *atomic.Uint64
 }
 
 // offerer takes a mask at once, or counts it as lost.
 type offerer interface {
-	Offer(camera string, payload []byte) bool
+	Offer(m *frame.Meta, payload []byte) bool
 }
 
 // limit sets the most masks per second; 0: all. It belongs between two masks.
@@ -211,11 +223,23 @@ func (o *liveOutlet) Publish(_ context.Context, m *frame.Mask, payload []byte) e
 	if o.period > 0 {
 		// A quarter of a period of slack: 15 of 30 frames a second are every second one.
 		if m.Mono < o.due-o.period/4 {
-			o.thinned.Add(1)
+			o.thinnedOf(m.Camera).Add(1)
 			return nil
 		}
 		o.due = max(o.due+o.period, m.Mono)
 	}
-	o.client.Offer(m.Camera, payload)
+	o.client.Offer(&m.Meta, payload)
 	return nil
+}
+
+// thinnedOf counts the masks of a camera that publish.rate leaves out.
+func (l *link) thinnedOf(camera string) *atomic.Uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.thinned[camera]
+	if n == nil {
+		n = new(atomic.Uint64)
+		l.thinned[camera] = n
+	}
+	return n
 }

@@ -106,7 +106,7 @@ func TestStartTicks(t *testing.T) {
 // offers counts what a live outlet hands over.
 type offers struct{ n int }
 
-func (o *offers) Offer(string, []byte) bool { o.n++; return true }
+func (o *offers) Offer(*frame.Meta, []byte) bool { o.n++; return true }
 
 func TestLiveOutletThins(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -120,7 +120,7 @@ func TestLiveOutletThins(t *testing.T) {
 	} {
 		var thinned atomic.Uint64
 		to := &offers{}
-		o := &liveOutlet{client: to, thinned: &thinned}
+		o := &liveOutlet{client: to, thinnedOf: func(string) *atomic.Uint64 { return &thinned }}
 		if c.rate > 0 {
 			o.period = time.Duration(float64(time.Second) / c.rate)
 		}

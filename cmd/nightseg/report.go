@@ -73,23 +73,27 @@ type statsDocument struct {
 	Broker brokerCounts      `json:"broker"`
 }
 
-// brokerCounts are the masks since the start as the connection to the broker
-// counts them, of all cameras.
+// brokerCounts are the masks of a camera since the start as the way to the broker
+// counts them.
 type brokerCounts struct {
 	Sent     uint64            `json:"sent"`
-	Connects uint64            `json:"connects"`
+	Kept     uint64            `json:"kept"`     // for later, on hist/
+	Connects uint64            `json:"connects"` // of the connection for all but masks
 	Drops    map[string]uint64 `json:"drops"`
 }
 
-func (l *link) counts() brokerCounts {
+func (l *link) counts(camera string) brokerCounts {
 	if l.client == nil {
 		return brokerCounts{Drops: map[string]uint64{}}
 	}
-	c := l.client.Counters()
-	return brokerCounts{Sent: c.Sent, Connects: c.Connects, Drops: map[string]uint64{
-		"offline": c.DroppedOffline, "queue": c.DroppedQueue, "write": c.DroppedWrite, "invalid": c.DroppedInvalid,
-		"rate": l.thinned.Load(),
-	}}
+	c := l.client.CameraCounters(camera)
+	return brokerCounts{
+		Sent: c.Sent, Kept: c.Kept, Connects: l.client.Counters().Connects,
+		Drops: map[string]uint64{
+			"offline": c.DroppedOffline, "queue": c.DroppedQueue, "thin": c.DroppedThin, "write": c.DroppedWrite,
+			"invalid": c.DroppedInvalid, "rate": l.thinnedOf(camera).Load(),
+		},
+	}
 }
 
 // reporter sends the figures of the cameras and the state of the machine.
@@ -146,7 +150,7 @@ func (r *reporter) run(ctx context.Context) {
 func (r *reporter) stats() {
 	for _, of := range r.lanes() {
 		l := of.lane
-		doc := statsDocument{Report: l.loop.Stats().Interval(of.classes), Broker: r.link.counts()}
+		doc := statsDocument{Report: l.loop.Stats().Interval(of.classes), Broker: r.link.counts(l.camera)}
 		if c, ok := of.source.(counted); ok {
 			doc.Source = c.Counters()
 		}
@@ -169,7 +173,10 @@ func (r *reporter) health() {
 	if r.link.client == nil {
 		return
 	}
-	b, err := json.Marshal(readHealth(os.DirFS("/"), r.stateDir))
+	b, err := json.Marshal(struct {
+		healthDocument
+		Spool *spoolDocument `json:"spool,omitempty"`
+	}{readHealth(os.DirFS("/"), r.stateDir), r.link.spool()})
 	if err != nil {
 		slog.Error("health", "error", err)
 		return

@@ -212,7 +212,7 @@ func (s *service) connect() error {
 	c := s.settings
 	l, err := openLink(linkOptions{
 		Broker: c.Broker, sender: sender{c.Fleet, c.Device, s.run}, qos: byte(c.Publish.QoS), queue: c.Publish.Queue,
-		onDesired: s.control.Offer, logger: slog.Default(),
+		spool: spoolOptions(&c, s.stateDir), onDesired: s.control.Offer, logger: slog.Default(),
 	})
 	if err != nil {
 		return err
@@ -221,6 +221,7 @@ func (s *service) connect() error {
 	if degraded, reason := s.health.State(); degraded {
 		l.status(degraded, reason)
 	}
+	l.watch(s.health)
 	if l.client != nil {
 		l.client.SetSchema(settings.DesiredSchema())
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"nightseg/edge/mqtt/mqtttest"
 )
 
 func TestPublishesToASubscriber(t *testing.T) {
@@ -23,7 +25,7 @@ func TestPublishesToASubscriber(t *testing.T) {
 		}
 		for i := range 50 {
 			want := fmt.Sprintf("mask %d", i)
-			if !c.Offer("front", []byte(want)) {
+			if !offer(c, "front", []byte(want)) {
 				t.Fatal("not queued")
 			}
 			if m := ob.next(t, testTopics.Mask("front")); string(m.Payload) != want {
@@ -50,7 +52,7 @@ func TestEveryTopic(t *testing.T) {
 		c.SetReported([]byte("r"))
 		c.PublishHealth([]byte("h"))
 		c.PublishStats("front", []byte("f"))
-		c.Offer("front", []byte("mask"))
+		offer(c, "front", []byte("mask"))
 		if !c.Ack([]byte("a")) || !c.Result("ping", []byte("p")) {
 			t.Error("answer refused")
 		}
@@ -110,7 +112,7 @@ func (c *conn) publish(t *testing.T, topic string, retained bool, payload string
 }
 
 func TestLosslessWaits(t *testing.T) {
-	o := testOptions("mqtt://127.0.0.1:" + freePort(t)) // nobody is there
+	o := testOptions("mqtt://127.0.0.1:" + mqtttest.FreePort(t)) // nobody is there
 	o.Window = 2
 	c, stop := runClient(t, o)
 	for range o.Window {
@@ -145,7 +147,7 @@ func TestLiveAtQoS1(t *testing.T) {
 	c, stop := runClient(t, o)
 	waitConnected(t, c)
 	for i := range 100 {
-		if !c.Offer("front", []byte(strconv.Itoa(i))) {
+		if !offer(c, "front", []byte(strconv.Itoa(i))) {
 			t.Fatal("not queued")
 		}
 	}
@@ -202,9 +204,9 @@ func TestMasksThatCannotBe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Offer("a/b", nil)
-	c.Offer("front", make([]byte, 11))
-	c.Offer("front", make([]byte, 10))
+	offer(c, "a/b", nil)
+	offer(c, "front", make([]byte, 11))
+	offer(c, "front", make([]byte, 10))
 	if n := c.Counters(); n.DroppedInvalid != 2 || n.DroppedOffline != 1 {
 		t.Errorf("counters %+v", n)
 	}
@@ -261,7 +263,7 @@ func TestLastMasksBeforeStopped(t *testing.T) {
 		c, stop := runClient(t, o)
 		waitConnected(t, c)
 		for i := range o.Queue {
-			c.Offer("front", []byte(strconv.Itoa(i)))
+			offer(c, "front", []byte(strconv.Itoa(i)))
 		}
 		stop()
 		for want := 0; want < o.Queue; {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
+
+	"nightseg/edge/frame"
 )
 
 // patience bounds every wait of the tests for something that is sure to come.
@@ -39,6 +41,12 @@ func runClient(t *testing.T, o Options) (c *Client, stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c, runThis(t, c)
+}
+
+// runThis starts a client that a test has made.
+func runThis(t *testing.T, c *Client) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()
@@ -54,7 +62,12 @@ func runClient(t *testing.T, o Options) (c *Client, stop func()) {
 		}
 	}
 	t.Cleanup(stop)
-	return c, stop
+	return stop
+}
+
+// offer hands over a live mask.
+func offer(c *Client, camera string, payload []byte) bool {
+	return c.Offer(&frame.Meta{Camera: camera}, payload)
 }
 
 func waitConnected(t *testing.T, c *Client) {

@@ -17,7 +17,7 @@ import (
 // durations and sizes mean the defaults given with each field.
 type Options struct {
 	URL      string // mqtt://host[:1883], tcp:// (the same), mqtts://host[:8883], ssl:// (the same)
-	ClientID string // default: the device id; two clients of one id throw each other out
+	ClientID string // default: the device id; with MasksSuffix for masks. Two clients of one id throw each other out
 	Topics          // fleet and device
 
 	UsernameFile, PasswordFile string // first line is used; read at each connect
@@ -40,17 +40,13 @@ type Options struct {
 	Window     int    // default 8: QoS 1 masks that wait for the broker, 1..64
 	MaxPayload int    // default 8 MiB: larger masks are refused
 
+	Outbox Outbox // keeps live masks that the broker may not have; default: none
+
 	OnDesired func(payload []byte)    // a settings document arrived; called from one goroutine
 	OnCommand func(c Command)         // a command arrived; called from the same goroutine
 	OnState   func(s ConnectionState) // the connection came or went; must not block
+	OnMasks   func(s ConnectionState) // the same of the connection for masks
 	Logger    *slog.Logger            // default: no log
-}
-
-// ConnectionState tells OnState what became of the connection.
-type ConnectionState struct {
-	Connected  bool
-	Connection uint64 // number of the attempt, as in the status
-	Err        error  // why there is no connection
 }
 
 // Command is a request that came in on cmd/<name>.
@@ -104,8 +100,8 @@ func (o Options) Check() error {
 	if err != nil {
 		fail("url", "%w", err)
 	}
-	if n := len(o.ClientID); n == 0 || n > 128 || strings.ContainsAny(o.ClientID, "\x00+#/") {
-		fail("client_id", "%q: use 1 to 128 characters without + # /", o.ClientID)
+	if n := len(o.ClientID); n == 0 || n > 128-len(MasksSuffix) || strings.ContainsAny(o.ClientID, "\x00+#/") {
+		fail("client_id", "%q: use 1 to %d characters without + # /", o.ClientID, 128-len(MasksSuffix))
 	}
 	ranged := func(field string, v, lo, hi time.Duration) {
 		if v < lo || v > hi {

@@ -43,15 +43,16 @@ func TestPacketIsWhatPahoReads(t *testing.T) {
 	const topic = "nightseg/v1/f/d/cam/c/mask"
 	var p packet
 	for _, around := range []int{0, 1 << 7, 1 << 14, 1 << 21} {
-		for n := max(0, around-len(topic)-8); n <= around+1; n++ {
-			payload := bytes.Repeat([]byte{byte(n)}, n)
-			p.fill(topic, payload)
+		for n := max(0, around-len(topic)-10); n <= around+1; n++ {
+			payload, id := bytes.Repeat([]byte{byte(n)}, n), uint16(n&1)*0x1234
+			p.fill(topic, id, payload)
 			cp, err := packets.ReadPacket(bytes.NewReader(p.buf))
 			if err != nil {
 				t.Fatalf("%d bytes: %v", n, err)
 			}
 			got, ok := cp.(*packets.PublishPacket)
-			if !ok || got.TopicName != topic || !bytes.Equal(got.Payload, payload) || got.Qos != 0 || got.Retain {
+			if !ok || got.TopicName != topic || !bytes.Equal(got.Payload, payload) || got.Retain ||
+				got.MessageID != id || got.Qos != byte(n&1) {
 				t.Fatalf("%d bytes: got %v", n, cp)
 			}
 			if !bytes.Equal(p.payload(), payload) {
@@ -64,13 +65,14 @@ func TestPacketIsWhatPahoReads(t *testing.T) {
 func TestRing(t *testing.T) {
 	r := newRing(3, 8)
 	var p packet
-	if taken, _ := r.push("t", nil); taken || r.pop(&p) {
+	var cameras [5]cameraMasks
+	if taken, _, _ := r.push("t", nil, nil, nil); taken || r.pop(&p) {
 		t.Error("a closed ring took a packet")
 	}
 	r.open()
 	for i := range 5 {
-		taken, lost := r.push("t", []byte{byte(i)})
-		if !taken || lost != (i >= 3) {
+		taken, lost, of := r.push("t", &cameras[i], nil, []byte{byte(i)})
+		if !taken || lost != (i >= 3) || lost && of != &cameras[i-3] {
 			t.Errorf("packet %d: taken %v, lost %v", i, taken, lost)
 		}
 	}
@@ -80,7 +82,7 @@ func TestRing(t *testing.T) {
 		}
 	}
 	r.seal()
-	if taken, _ := r.push("t", nil); taken || r.empty() {
+	if taken, _, _ := r.push("t", nil, nil, nil); taken || r.empty() {
 		t.Error("a sealed ring takes or has lost packets")
 	}
 	if n := r.close(); n != 1 || !r.empty() {
@@ -132,7 +134,7 @@ func TestShortConnectionsBackOff(t *testing.T) {
 				defer cancel()
 				attempts := 0
 				lost := errors.New("lost")
-				keepConnected(ctx, &o, func(ctx context.Context, n uint64) (time.Duration, error) {
+				keepConnected(ctx, &o, nil, func(ctx context.Context, n uint64) (time.Duration, error) {
 					attempts++
 					if n != uint64(attempts) {
 						t.Errorf("attempt %d is numbered %d", attempts, n)

@@ -2,65 +2,16 @@ package mqtt
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"sync/atomic"
+
+	"nightseg/edge/frame"
 )
 
-type counters struct {
-	sent, bytes, connects                                      atomic.Uint64
-	droppedOffline, droppedQueue, droppedWrite, droppedInvalid atomic.Uint64
-	droppedNotes, droppedAnswers                               atomic.Uint64
-	connected                                                  atomic.Bool
-}
-
-// Counters are the totals since New. Each mask given to Offer ends in exactly
-// one of Sent, a Dropped field, or the queue.
-type Counters struct {
-	Connected bool
-	Connects  uint64 // connections that came about; reconnects are one fewer
-	Sent      uint64 // masks written to the connection (QoS 0) or acknowledged (QoS 1)
-	Bytes     uint64 // of those masks, with their headers where QoS is 0
-
-	DroppedOffline uint64 // masks offered, or still queued, without a connection
-	DroppedQueue   uint64 // masks that newer ones pushed out: the broker is slow
-	DroppedWrite   uint64 // masks whose write failed
-	DroppedInvalid uint64 // masks that are too large or of a camera that has no id
-	DroppedNotes   uint64 // stats and health messages, for any reason
-	DroppedAnswers uint64 // acknowledgements and results
-}
-
-// Counters returns the totals; it does not allocate.
-func (c *Client) Counters() Counters {
-	n := &c.counters
-	return Counters{
-		Connected: n.connected.Load(), Connects: n.connects.Load(), Sent: n.sent.Load(), Bytes: n.bytes.Load(),
-		DroppedOffline: n.droppedOffline.Load(), DroppedQueue: n.droppedQueue.Load(),
-		DroppedWrite: n.droppedWrite.Load(), DroppedInvalid: n.droppedInvalid.Load(),
-		DroppedNotes: n.droppedNotes.Load(), DroppedAnswers: n.droppedAnswers.Load(),
-	}
-}
-
 // Offer queues a copy of a live mask and returns at once. A full queue loses its
-// oldest mask; without a connection the mask is lost. It reports whether the
-// mask was queued, and does not allocate once a mask of the size has been seen.
-func (c *Client) Offer(camera string, payload []byte) bool {
-	topic, err := c.topic(c.maskTopic, camera, c.o.Mask)
-	if err != nil || len(payload) > c.o.MaxPayload {
-		c.counters.droppedInvalid.Add(1)
-		return false
-	}
-	taken, lost := c.masks.push(topic, payload)
-	if lost {
-		c.counters.droppedQueue.Add(1)
-	}
-	if !taken {
-		c.counters.droppedOffline.Add(1)
-		return false
-	}
-	c.notify()
-	return true
-}
+// oldest mask. Without a connection the mask goes to the outbox, or is lost where
+// there is none. It reports whether the mask was queued or kept, and does not
+// allocate once a mask of the size has been seen. Of m it uses what names and
+// dates the mask.
+func (c *Client) Offer(m *frame.Meta, payload []byte) bool { return c.masks.offer(m, payload) }
 
 // PublishMask hands over a copy of a mask that must not be lost (QoS 1). It
 // waits while Window masks are without the broker's acknowledgement, also
@@ -68,83 +19,29 @@ func (c *Client) Offer(camera string, payload []byte) bool {
 // order; after a reconnect the last ones may come twice. Flush waits for the
 // acknowledgement of all.
 func (c *Client) PublishMask(ctx context.Context, camera string, payload []byte) error {
-	topic, err := c.topic(c.maskTopic, camera, c.o.Mask)
-	if err != nil {
-		return fmt.Errorf("mqtt: camera: %w", err)
-	}
-	if len(payload) > c.o.MaxPayload {
-		return fmt.Errorf("mqtt: a mask of %d bytes is above the limit of %d", len(payload), c.o.MaxPayload)
-	}
-	select {
-	case <-c.done:
-		return fmt.Errorf("mqtt: %w", ErrStopped)
-	default:
-	}
-	select {
-	case p := <-c.window:
-		p.topic = topic
-		p.payload = append(p.payload[:0], payload...)
-		c.unsent <- p // never blocks: it has room for the whole window
-		c.notify()
-		return nil
-	case <-c.done:
-		return fmt.Errorf("mqtt: %w", ErrStopped)
-	case <-ctx.Done():
-		return fmt.Errorf("mqtt: %w", errors.Join(ctx.Err(), c.State().Err))
-	}
+	return c.masks.publish(ctx, camera, payload)
 }
 
 // Flush waits until the broker has acknowledged every mask given to PublishMask
 // before.
-func (c *Client) Flush(ctx context.Context) error {
-	select {
-	case c.flushing <- struct{}{}: // one at a time: two would each hold half the window
-		defer func() { <-c.flushing }()
-	case <-ctx.Done():
-		return fmt.Errorf("mqtt: flush: %w", ctx.Err())
-	}
-	held := make([]*parcel, 0, c.o.Window)
-	defer func() {
-		for _, p := range held {
-			c.window <- p
-		}
-	}()
-	for len(held) < c.o.Window {
-		select {
-		case p := <-c.window:
-			held = append(held, p)
-			continue
-		default:
-		}
-		select {
-		case p := <-c.window:
-			held = append(held, p)
-		case <-c.done:
-			return fmt.Errorf("mqtt: flush: %w with %d masks unacknowledged", ErrStopped, c.o.Window-len(held))
-		case <-ctx.Done():
-			return fmt.Errorf("mqtt: flush: %w", errors.Join(ctx.Err(), c.State().Err))
-		}
-	}
-	return nil
-}
+func (c *Client) Flush(ctx context.Context) error { return c.masks.flush(ctx) }
 
 // PublishStats queues a camera's figures (QoS 0), and returns at once.
 func (c *Client) PublishStats(camera string, json []byte) {
-	topic, err := c.topic(c.statsTopic, camera, c.o.Stats)
-	if err != nil {
-		c.counters.droppedNotes.Add(1)
+	if CheckID(camera) != nil {
+		c.droppedNotes.Add(1)
 		return
 	}
-	c.note(topic, json)
+	c.note(c.o.Stats(camera), json)
 }
 
 // PublishHealth queues the state of the machine (QoS 0), and returns at once.
 func (c *Client) PublishHealth(json []byte) { c.note(c.o.Health(), json) }
 
 func (c *Client) note(topic string, payload []byte) {
-	taken, lost := c.notes.push(topic, payload)
+	taken, lost, _ := c.notes.push(topic, nil, nil, payload)
 	if lost || !taken {
-		c.counters.droppedNotes.Add(1)
+		c.droppedNotes.Add(1)
 	}
 	c.notify()
 }
@@ -188,7 +85,7 @@ func (c *Client) Ack(json []byte) bool { return c.answer(c.o.Ack(), json) }
 // Result queues the answer to a command, like Ack.
 func (c *Client) Result(command string, json []byte) bool {
 	if CheckID(command) != nil {
-		c.counters.droppedAnswers.Add(1)
+		c.droppedAnswers.Add(1)
 		return false
 	}
 	return c.answer(c.o.Result(command), json)
@@ -200,25 +97,7 @@ func (c *Client) answer(topic string, json []byte) bool {
 		c.notify()
 		return true
 	default:
-		c.counters.droppedAnswers.Add(1)
+		c.droppedAnswers.Add(1)
 		return false
 	}
-}
-
-// topic returns the topic of a camera from its cache.
-func (c *Client) topic(cache map[string]string, camera string, build func(string) string) (string, error) {
-	c.topicMu.RLock()
-	t, ok := cache[camera]
-	c.topicMu.RUnlock()
-	if ok {
-		return t, nil
-	}
-	if err := CheckID(camera); err != nil {
-		return "", err
-	}
-	t = build(camera)
-	c.topicMu.Lock()
-	cache[camera] = t
-	c.topicMu.Unlock()
-	return t, nil
 }

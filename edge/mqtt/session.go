@@ -10,7 +10,7 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang"
 )
 
-// session is what Run does on one connection.
+// session is what Run does on one connection for everything but masks.
 type session struct {
 	*Client
 	conn     *conn
@@ -129,76 +129,42 @@ func (s *session) refused(err error) error {
 }
 
 // flush sends all that is waiting, short of what must wait for the broker.
+// Answers go first: somebody waits for them.
 func (s *session) flush() error {
 	if err := s.reclaim(); err != nil {
 		return err
 	}
-	if err := s.flushDocs(); err != nil {
-		return err
-	}
-	for {
-		p := s.nextParcel()
-		if p == nil {
-			break
-		}
+	for len(s.inflight) < cap(s.inflight) && len(s.answers) > 0 {
+		p := <-s.answers // nobody else takes them
 		s.inflight = append(s.inflight, p)
 		if err := s.send(p); err != nil {
 			return err
 		}
 	}
-	for s.notes.pop(&s.hand) {
-		if err := s.write(); err != nil {
-			s.counters.droppedNotes.Add(1)
-			return err
-		}
+	if err := s.flushDocs(); err != nil {
+		return err
 	}
-	if s.o.QoS == 0 && s.masks.pop(&s.hand) {
+	for !s.crowded() && s.notes.pop(&s.hand) {
 		if err := s.write(); err != nil {
-			s.counters.droppedWrite.Add(1)
+			s.droppedNotes.Add(1)
 			return err
 		}
-		s.counters.sent.Add(1)
-		s.counters.bytes.Add(uint64(len(s.hand.buf)))
-		s.notify() // there may be another: look at the rest first
 	}
 	return nil
+}
+
+// mostCrowd is how much may be under way when figures are added to it.
+const mostCrowd = 8 << 10
+
+// crowded reports whether a thin link still has enough to carry: figures wait,
+// and the oldest go, so that answers do not stand behind them.
+func (s *session) crowded() bool {
+	return !s.notes.empty() && s.conn.link.given()-s.conn.link.acked() > mostCrowd
 }
 
 func (s *session) write() error {
 	if _, err := s.conn.link.Write(s.hand.buf); err != nil {
 		return fmt.Errorf("write to broker: %w", err)
-	}
-	return nil
-}
-
-// nextParcel takes the next QoS 1 message, nil where there is none or where the
-// window is full. Answers go before masks.
-func (s *session) nextParcel() *parcel {
-	if len(s.inflight) == cap(s.inflight) {
-		return nil
-	}
-	select {
-	case p := <-s.answers:
-		return p
-	default:
-	}
-	select {
-	case p := <-s.unsent:
-		return p
-	default:
-	}
-	if s.o.QoS == 0 {
-		return nil
-	}
-	select {
-	case p := <-s.window:
-		if s.masks.pop(&s.hand) {
-			p.topic = s.hand.topic
-			p.payload = append(p.payload[:0], s.hand.payload()...)
-			return p
-		}
-		s.window <- p
-	default: // the broker has acknowledgements to send first
 	}
 	return nil
 }
@@ -280,14 +246,6 @@ func (s *session) reclaim() error {
 			s.dropFront(n)
 			return fmt.Errorf("publish on %s: %w", p.topic, err)
 		}
-		if p.mask {
-			s.counters.sent.Add(1)
-			s.counters.bytes.Add(uint64(len(p.payload)))
-		}
-		p.token = nil
-		if p.pooled {
-			s.window <- p // never blocks: it has room for every pooled parcel
-		}
 		n++
 	}
 	s.dropFront(n)
@@ -313,7 +271,6 @@ func (s *session) checkAge() error {
 func (s *session) finish() {
 	ctx, cancel := context.WithTimeout(context.Background(), s.o.StopTimeout)
 	defer cancel()
-	s.masks.seal()
 	s.notes.seal()
 	if err := s.drain(ctx); err != nil {
 		s.o.Logger.Warn("last messages not sent", "error", err)
@@ -346,7 +303,7 @@ func (s *session) drain(ctx context.Context) error {
 		if err := s.flush(); err != nil {
 			return err
 		}
-		if len(s.inflight) == 0 && s.masks.empty() && len(s.unsent) == 0 && len(s.answers) == 0 {
+		if len(s.inflight) == 0 && len(s.answers) == 0 {
 			return nil
 		}
 		select {

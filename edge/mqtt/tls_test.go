@@ -17,6 +17,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"nightseg/edge/mqtt/mqtttest"
 )
 
 // authority signs the certificates of a test.
@@ -92,10 +94,10 @@ func (a *authority) issue(name string, expires time.Time) (certFile, keyFile str
 	return a.write(file+".pem", "CERTIFICATE", der), a.write(file+".key", "EC PRIVATE KEY", keyDER)
 }
 
-func tlsBroker(t *testing.T, ca *authority, name string, expires time.Time, lines ...string) *brokerProcess {
+func tlsBroker(t *testing.T, ca *authority, name string, expires time.Time, lines ...string) *mqtttest.Process {
 	t.Helper()
 	cert, key := ca.issue(name, expires)
-	return startMosquitto(t, append(lines, "cafile "+ca.file, "certfile "+cert, "keyfile "+key,
+	return mqtttest.StartMosquitto(t, append(lines, "cafile "+ca.file, "certfile "+cert, "keyfile "+key,
 		"require_certificate true", "use_identity_as_username true", "allow_anonymous false")...)
 }
 
@@ -111,7 +113,7 @@ func TestTLSWithClientCertificate(t *testing.T) {
 		"pattern read nightseg/v1/test/%u/cmd/+",
 	}, "\n"))
 	m := tlsBroker(t, ca, "127.0.0.1", hour, "acl_file "+acl)
-	o := testOptions("mqtts://127.0.0.1:" + m.port)
+	o := testOptions("mqtts://127.0.0.1:" + m.Port)
 	o.CAFile = ca.file
 	o.CertFile, o.KeyFile = ca.issue("car1", hour)
 	w := WatchOptions{Options: o, QoS: 1}
@@ -121,7 +123,7 @@ func TestTLSWithClientCertificate(t *testing.T) {
 	o.OnDesired, o.OnCommand = func([]byte) {}, func(Command) {}
 	c, stop := runClient(t, o)
 	waitConnected(t, c)
-	c.Offer("front", []byte("mask"))
+	offer(c, "front", []byte("mask"))
 	if m := ob.next(t, testTopics.Mask("front")); string(m.Payload) != "mask" {
 		t.Errorf("got %s", m.Payload)
 	}
@@ -141,7 +143,7 @@ func TestTLSWithClientCertificate(t *testing.T) {
 	// others refuse the subscription.
 	runClient(t, o)
 	if s := receive(t, states, "refusal"); s.Connected || !strings.Contains(s.Err.Error(), "access rules") {
-		t.Errorf("got %v\n%s", s.Err, m.log)
+		t.Errorf("got %v\n%s", s.Err, m.Log)
 	}
 }
 
@@ -178,20 +180,20 @@ func TestTLSErrorsNameTheRemedy(t *testing.T) {
 	good := tlsBroker(t, ours, "127.0.0.1", hour)
 	expired := tlsBroker(t, ours, "127.0.0.1", time.Now().Add(-time.Hour))
 	elsewhere := tlsBroker(t, ours, "elsewhere.example", hour)
-	plain := startMosquitto(t)
+	plain := mqtttest.StartMosquitto(t)
 	cert, key := ours.issue("car1", hour)
 	foreignCert, foreignKey := theirs.issue("car1", hour)
 	tests := []struct {
 		name, port, ca, cert, key string
 		remedy                    string
 	}{
-		{"foreign authority", good.port, theirs.file, cert, key, "ca_file"},
-		{"no authority", good.port, "", cert, key, "ca_file"},
-		{"no client certificate", good.port, ours.file, "", "", "cert_file and key_file"},
-		{"foreign client certificate", good.port, ours.file, foreignCert, foreignKey, "cert_file and key_file"},
-		{"expired", expired.port, ours.file, cert, key, "clock"},
-		{"wrong name", elsewhere.port, ours.file, cert, key, "must name the host"},
-		{"no TLS there", plain.port, ours.file, cert, key, "TLS"},
+		{"foreign authority", good.Port, theirs.file, cert, key, "ca_file"},
+		{"no authority", good.Port, "", cert, key, "ca_file"},
+		{"no client certificate", good.Port, ours.file, "", "", "cert_file and key_file"},
+		{"foreign client certificate", good.Port, ours.file, foreignCert, foreignKey, "cert_file and key_file"},
+		{"expired", expired.Port, ours.file, cert, key, "clock"},
+		{"wrong name", elsewhere.Port, ours.file, cert, key, "must name the host"},
+		{"no TLS there", plain.Port, ours.file, cert, key, "TLS"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -208,10 +210,10 @@ func TestTLSErrorsNameTheRemedy(t *testing.T) {
 			}
 		})
 	}
-	if e := refused(t, testOptions("mqtt://127.0.0.1:"+good.port)); !strings.Contains(e.Error(), "mqtts://") {
+	if e := refused(t, testOptions("mqtt://127.0.0.1:"+good.Port)); !strings.Contains(e.Error(), "mqtts://") {
 		t.Errorf("without TLS: %v", e)
 	}
-	e := refused(t, testOptions("mqtt://127.0.0.1:"+freePort(t)))
+	e := refused(t, testOptions("mqtt://127.0.0.1:"+mqtttest.FreePort(t)))
 	if !strings.Contains(e.Error(), "is the broker running") {
 		t.Errorf("nobody there: %v", e)
 	}
@@ -227,18 +229,18 @@ func writeFile(t *testing.T, text string) string {
 }
 
 func TestPasswordFiles(t *testing.T) {
-	passwd := findProgram(t, "mosquitto_passwd")
+	passwd := mqtttest.FindProgram(t, "mosquitto_passwd")
 	store := filepath.Join(t.TempDir(), "passwd")
 	if out, err := exec.Command(passwd, "-b", "-c", store, "car1", "s3cret").CombinedOutput(); err != nil {
 		t.Fatalf("mosquitto_passwd: %v: %s", err, out)
 	}
-	real := startMosquitto(t, "allow_anonymous false", "password_file "+store)
+	real := mqtttest.StartMosquitto(t, "allow_anonymous false", "password_file "+store)
 	embedded, err := StartBroker(BrokerOptions{Username: "car1", Password: "s3cret"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = embedded.Close() })
-	for name, url := range map[string]string{"mosquitto": real.url(), "mochi": embedded.URL()} {
+	for name, url := range map[string]string{"mosquitto": real.URL(), "mochi": embedded.URL()} {
 		t.Run(name, func(t *testing.T) {
 			o := testOptions(url)
 			if e := refused(t, o); !e.Permanent || !strings.Contains(e.Error(), "password_file") {

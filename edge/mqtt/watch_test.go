@@ -63,7 +63,7 @@ func TestWatchReconnects(t *testing.T) {
 		ob.waitState(t, true)
 		c, _ := runClient(t, testOptions(b.url))
 		waitConnected(t, c)
-		c.Offer("front", []byte("after"))
+		offer(c, "front", []byte("after"))
 		if m := ob.next(t, testTopics.Mask("front")); string(m.Payload) != "after" {
 			t.Errorf("got %s", m.Payload)
 		}
@@ -79,7 +79,7 @@ func TestWatchFilters(t *testing.T) {
 	ours := observe(t, o)
 	c, _ := runClient(t, testOptions(b.URL()))
 	waitConnected(t, c)
-	c.Offer("front", []byte("x"))
+	offer(c, "front", []byte("x"))
 	ours.next(t, testTopics.Mask("front"))
 	if len(other.messages) > 0 {
 		t.Errorf("got %v", <-other.messages)

@@ -45,16 +45,16 @@ func TestChanges(t *testing.T) {
 			"bundle engine.threads",
 		},
 		{
-			"broker", func(s *Settings) { s.Broker.URL, s.Publish.Queue = "mqtt://me:word@x", 9 },
+			"broker", func(s *Settings) { s.Broker.URL, s.Broker.ClientID = "mqtt://me:word@x", "x" },
 			Changed{Broker: true},
-			"broker.url publish.queue",
+			"broker.url broker.client_id",
 		},
 		{
 			"service", func(s *Settings) { s.Broker.Trial, s.Log.Format, s.Probation.Frames = 1, "text", 7 },
 			Changed{Service: true},
 			"broker.trial log.format probation.frames",
 		},
-		{"file", func(s *Settings) { s.Device, s.Broker.Listen = "x", "y" }, Changed{File: true}, "device broker.listen"},
+		{"file", func(s *Settings) { s.Device, s.Publish.Queue = "x", 9 }, Changed{File: true}, "device publish.queue"},
 		{"cameras in another order", func(s *Settings) {
 			s.Cameras[0], s.Cameras[1] = s.Cameras[1], s.Cameras[0]
 		}, Changed{}, ""},

@@ -24,7 +24,7 @@ var help = map[string]string{
 	"broker.url":           "mqtt://host:1883, mqtts://host:8883, embedded (a broker in this process) or none",
 	"broker.listen":        "address of the embedded broker",
 	"broker.allow_remote":  "let the embedded broker listen where other machines reach it",
-	"broker.client_id":     "name at the broker, unique there; empty: the device",
+	"broker.client_id":     "name at the broker, unique there; empty: the device. Masks have -masks behind it",
 	"broker.username_file": "file whose first line is the user name",
 	"broker.password_file": "file whose first line is the password",
 	"broker.ca_file":       "PEM file of the authority of the broker's certificate; empty: the system's",
@@ -49,9 +49,17 @@ var help = map[string]string{
 	"reweight.std": "spread of the class weights around 1; 0: off; null: as the bundle says. Bundles " +
 		"of unequal class shares allow less than 1",
 	"publish.qos":   "0: a mask is sent once; 1: until the broker has acknowledged it",
-	"publish.queue": "masks that wait for a slow broker; then the oldest is dropped and counted",
+	"publish.queue": "masks that wait for a slow broker or a thin link; then the oldest is dropped and counted",
 	"publish.rate":  "most masks to send; 0: all",
-	"cameras.id":    "name in topics and messages, unique",
+	"spool":         "live masks kept on disk while the broker is away, and delivered later on hist/",
+	"spool.enabled": "keep them; never with an embedded broker, or none",
+	"spool.dir":     "folder, of no other program; empty: spool in state_dir",
+	"spool.size":    "room for them; then the oldest are dropped and counted",
+	"spool.age":     "older ones are dropped and counted",
+	"spool.rate":    "most to deliver, beside live masks; 0: as the link allows",
+	"spool.reduced_every": "one mask per this long and camera is delivered before the others, and dropped after them; " +
+		"0: none is",
+	"cameras.id": "name in topics and messages, unique",
 	"cameras.source": "v4l2:///dev/video0, csi://0, rtsp://..., a video file, a folder of images or " +
 		"synth://?seed=1",
 	"cameras.fit":    "how a picture gets the bundle's shape; bundle: as the bundle says",

@@ -173,9 +173,12 @@ func desiredText(t *testing.T, s Settings, version int64) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, k := range []string{"fleet", "device", "state_dir"} {
+	for _, k := range []string{"fleet", "device", "state_dir", "spool"} {
 		delete(doc, k)
 	}
+	publish, _ := doc["publish"].(map[string]any)
+	delete(publish, "qos")
+	delete(publish, "queue")
 	broker, _ := doc["broker"].(map[string]any)
 	delete(broker, "listen")
 	delete(broker, "allow_remote")

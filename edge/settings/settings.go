@@ -28,7 +28,8 @@ type Settings struct {
 	Reweight  Reweight  `json:"reweight" live:"stage"`
 	Threshold float64   `json:"threshold" live:"stage" min:"0" max:"0.999"`
 	Codec     string    `json:"codec" live:"stage" enum:"png,rle-zstd"`
-	Publish   Publish   `json:"publish" live:"broker"`
+	Publish   Publish   `json:"publish" live:"stage"`
+	Spool     Spool     `json:"spool" live:"file"`
 	Cameras   []Camera  `json:"cameras" live:"camera" min:"1" max:"16"`
 	Stats     Stats     `json:"stats" live:"stage"`
 	Log       Log       `json:"log" live:"service"`
@@ -78,9 +79,9 @@ type Reweight struct {
 
 // Publish says how live masks are sent.
 type Publish struct {
-	QoS   int     `json:"qos" min:"0" max:"1"`
-	Queue int     `json:"queue" unit:"masks" min:"1" max:"1024"`
-	Rate  float64 `json:"rate" live:"stage" unit:"masks per second and camera" min:"0" max:"1000"`
+	QoS   int     `json:"qos" live:"file" min:"0" max:"1"`
+	Queue int     `json:"queue" live:"file" unit:"masks" min:"1" max:"1024"`
+	Rate  float64 `json:"rate" unit:"masks per second and camera" min:"0" max:"1000"`
 }
 
 // Camera is one source of frames.
@@ -161,6 +162,7 @@ func Default() Settings {
 		Reweight:  Reweight{Mode: "bundle"},
 		Codec:     "png",
 		Publish:   Publish{Queue: 4},
+		Spool:     defaultSpool(),
 		Cameras:   []Camera{defaultCamera()},
 		Stats:     Stats{Interval: Duration(time.Second)},
 		Log:       Log{Level: "info", Format: "auto"},

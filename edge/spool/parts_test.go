@@ -81,17 +81,17 @@ func TestUnproven(t *testing.T) {
 	add(4, 4)
 	late := u.Barrier()
 	add(5, 5)
-	if n := u.Prove(early); n != 3 {
+	if n := u.Prove(early, nil); n != 3 {
 		t.Errorf("%d proven", n)
 	}
-	if n := u.Prove(early); n != 0 {
+	if n := u.Prove(early, nil); n != 0 {
 		t.Errorf("%d proven twice", n)
 	}
 	if n, b := u.Len(); n != 2 || b != 200 {
 		t.Errorf("%d messages, %d bytes", n, b)
 	}
-	u.Prove(late)
-	u.Prove(early)
+	u.Prove(late, nil)
+	u.Prove(early, nil)
 	if got := spill(u); !slices.Equal(got, []uint64{5}) {
 		t.Errorf("got %v", got)
 	}
@@ -110,7 +110,7 @@ func TestUnproven(t *testing.T) {
 	}
 	add(17, 18)
 	b := u.Barrier()
-	if add(19, 30); u.Prove(b) != 0 {
+	if add(19, 30); u.Prove(b, nil) != 0 {
 		t.Error("what was forgotten is proven")
 	}
 }
@@ -136,10 +136,18 @@ func TestUnprovenAgainstModel(t *testing.T) {
 		case x < 98 && len(barriers) > 0:
 			i := r.IntN(len(barriers))
 			n := len(model)
-			model = slices.DeleteFunc(model, func(s uint64) bool { return s <= upTo[i] })
-			if got := u.Prove(barriers[i]); got != n-len(model) {
-				t.Fatalf("%d proven, want %d", got, n-len(model))
+			k := 0
+			for k < n && model[k] <= upTo[i] {
+				k++
 			}
+			var seen []uint64
+			if got := u.Prove(barriers[i], func(m *Message) { seen = append(seen, m.Seq) }); got != k {
+				t.Fatalf("%d proven, want %d", got, k)
+			}
+			if !slices.Equal(seen, model[:k]) {
+				t.Fatalf("proven %v, want %v", seen, model[:k])
+			}
+			model = model[k:]
 			barriers, upTo = barriers[i+1:], upTo[i+1:]
 		default:
 			if got := spill(u); !slices.Equal(got, model) {

@@ -10,6 +10,7 @@ import "sync"
 type Unproven struct {
 	mu    sync.Mutex
 	slots []Message // a ring; payloads are copies
+	free  [][]byte  // payloads for use again: as many as were ever in use at a time
 	first int
 	count int
 	added uint64 // messages since the beginning
@@ -38,8 +39,12 @@ func (u *Unproven) Add(m *Message) {
 	for u.count == len(u.slots) || u.bytes+len(m.Payload) > u.most {
 		u.drop(1)
 	}
+	var p []byte
+	if n := len(u.free); n > 0 {
+		p, u.free = u.free[n-1], u.free[:n-1]
+	}
 	s := &u.slots[(u.first+u.count)%len(u.slots)]
-	p := append(s.Payload[:0], m.Payload...)
+	p = append(p[:0], m.Payload...)
 	*s = *m
 	s.Payload = p
 	u.count++
@@ -54,7 +59,9 @@ func (u *Unproven) drop(n int) {
 
 func (u *Unproven) forget(n int) {
 	for range n {
-		u.bytes -= len(u.slots[u.first].Payload)
+		s := &u.slots[u.first]
+		u.bytes -= len(s.Payload)
+		u.free, s.Payload = append(u.free, s.Payload), nil
 		u.first = (u.first + 1) % len(u.slots)
 		u.count--
 	}
@@ -68,9 +75,10 @@ func (u *Unproven) Barrier() uint64 {
 	return u.added
 }
 
-// Prove forgets what was added before the barrier, and returns how many these
-// were. An older barrier than the last proven one changes nothing.
-func (u *Unproven) Prove(barrier uint64) int {
+// Prove forgets what was added before the barrier, shows it to each, which may be
+// nil, and returns how many these were. An older barrier than the last proven one
+// changes nothing.
+func (u *Unproven) Prove(barrier uint64, each func(*Message)) int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	oldest := u.added - uint64(u.count) // messages before the oldest one here
@@ -78,6 +86,9 @@ func (u *Unproven) Prove(barrier uint64) int {
 		return 0
 	}
 	n := int(min(barrier-oldest, uint64(u.count)))
+	if each != nil {
+		u.show(n, each)
+	}
 	u.forget(n)
 	return n
 }
@@ -88,11 +99,15 @@ func (u *Unproven) Spill(keep func(*Message)) int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	n := u.count
-	for i := range n {
-		keep(&u.slots[(u.first+i)%len(u.slots)])
-	}
+	u.show(n, keep)
 	u.forget(n)
 	return n
+}
+
+func (u *Unproven) show(n int, each func(*Message)) {
+	for i := range n {
+		each(&u.slots[(u.first+i)%len(u.slots)])
+	}
 }
 
 // Len returns how many messages and bytes are not proven.
