@@ -338,6 +338,50 @@ func TestRunChangesAllOfItself(t *testing.T) {
 	ob.status(mqtt.Online, "")
 }
 
+// TestRunMovesToAnotherBroker changes the broker over MQTT: a good one is kept, and
+// from one that does not answer the service comes back by itself.
+func TestRunMovesToAnotherBroker(t *testing.T) {
+	needEngine(t)
+	first, second := startBroker(t, ""), startBroker(t, "")
+	here, there := observe(t, first.URL()), observe(t, second.URL())
+	p := start(t, "run", "--config", settingsFile(t, first.URL(), synthCamera, shortTrial))
+	was := here.anyMask()
+	desired := func(url string, version int, broker string) {
+		publish(t, url, testBase+"/config/desired",
+			fmt.Sprintf(`{"version": %d, "broker": {"url": %q, "trial": "2s"}}`, version, broker))
+	}
+	desired(first.URL(), 1, "mqtt://127.0.0.1:"+freePort(t))
+	here.status(mqtt.Stopped, "another broker")
+	for a := here.answer(); ; a = here.answer() {
+		if a.Result == "rolled_back" {
+			if a.InForce != 0 || !strings.Contains(a.Reason, "refused") {
+				t.Errorf("%+v", a)
+			}
+			break
+		}
+	}
+	again := here.mask("after the way back", func(s *seen) bool { return s.Seq > was.Seq && !s.past })
+	if again.Run != was.Run || again.Settings != 0 {
+		t.Errorf("run %s, settings %d after %+v", again.Run, again.Settings, was)
+	}
+	desired(first.URL(), 2, second.URL())
+	m := there.mask("at the other broker", func(s *seen) bool { return s.Settings == 2 })
+	if m.Run != was.Run {
+		t.Errorf("another run: %s", m.Run)
+	}
+	there.status(mqtt.Online, "")
+	for a := there.answer(); a.Result != "applied"; a = there.answer() {
+	}
+	desired(second.URL(), 3, "embedded")
+	if a := there.answer(); a.Result != "rejected" || a.Errors[0].Pointer != "/broker/url" {
+		t.Errorf("%+v", a)
+	}
+	if code := p.stop(t); code != exitDone {
+		t.Errorf("exit code %d", code)
+	}
+	there.status(mqtt.Stopped, "")
+}
+
 func TestRunEndsCleanly(t *testing.T) {
 	needEngine(t)
 	b := startBroker(t, "")

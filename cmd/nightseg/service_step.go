@@ -1,22 +1,48 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"nightseg/edge/control"
+	"nightseg/edge/mqtt"
 	"nightseg/edge/settings"
 )
 
 // Prepare implements control.Pipeline: what the pipeline does not know of, the
 // service changes itself.
 func (s *service) Prepare(ctx context.Context, d settings.Desired) (control.Step, []settings.FieldError) {
-	from := s.pipeline.now().settings
+	t := &serviceStep{s: s, from: s.pipeline.now().settings, to: d.Settings}
+	t.moves = settings.Changes(t.from, t.to).Broker
+	if t.moves {
+		if bad := checkMove(t.from.Broker, t.to.Broker); len(bad) > 0 {
+			return nil, bad
+		}
+	}
 	step, bad := s.pipeline.Prepare(ctx, d)
+	t.Step = step
 	if len(bad) > 0 {
 		return nil, bad
 	}
-	return &serviceStep{Step: step, s: s, from: from, to: d.Settings}, nil
+	return t, nil
+}
+
+// checkMove says why a service cannot change from one broker to another while it
+// runs.
+func checkMove(from, to settings.Broker) []settings.FieldError {
+	for _, url := range []string{from.URL, to.URL} {
+		if url == brokerEmbedded || url == brokerNone {
+			return []settings.FieldError{{
+				Path: "broker.url", Pointer: "/broker/url", Value: to.URL,
+				Problem: "from " + from.URL + " is no way to go while running",
+				Remedy:  "embedded and none are for the settings file; then restart",
+			}}
+		}
+	}
+	return nil
 }
 
 // serviceStep is a step of the pipeline with what else changes.
@@ -24,6 +50,7 @@ type serviceStep struct {
 	control.Step
 	s        *service
 	from, to settings.Settings
+	moves    bool // to another broker
 }
 
 // Apply implements control.Step.
@@ -32,13 +59,41 @@ func (t *serviceStep) Apply(ctx context.Context) error {
 		return err
 	}
 	t.s.adopt(t.to)
+	if t.moves {
+		return t.s.link.client.Redirect(endpointOf(t.to.Broker))
+	}
 	return nil
+}
+
+// Probation implements control.Step: a new broker must answer before the rest is
+// looked at.
+func (t *serviceStep) Probation(ctx context.Context) (any, error) {
+	if t.moves {
+		ctx, cancel := context.WithTimeout(ctx, time.Duration(t.to.Broker.Trial))
+		defer cancel()
+		if err := t.s.link.client.WaitMoved(ctx); err != nil {
+			return nil, fmt.Errorf("no connection within %v: %w",
+				time.Duration(t.to.Broker.Trial), cmp.Or(t.s.link.client.State().Err, t.s.link.client.MasksState().Err, err))
+		}
+	}
+	return t.Step.Probation(ctx)
 }
 
 // Undo implements control.Step.
 func (t *serviceStep) Undo(ctx context.Context) error {
 	t.s.adopt(t.from)
-	return t.Step.Undo(ctx)
+	err := t.Step.Undo(ctx)
+	if t.moves {
+		return errors.Join(err, t.s.link.client.Redirect(endpointOf(t.from.Broker)))
+	}
+	return err
+}
+
+func endpointOf(b settings.Broker) mqtt.Endpoint {
+	return mqtt.Endpoint{
+		URL: b.URL, ClientID: b.ClientID, UsernameFile: b.UsernameFile, PasswordFile: b.PasswordFile,
+		CAFile: b.CAFile, CertFile: b.CertFile, KeyFile: b.KeyFile, KeepAlive: time.Duration(b.KeepAlive),
+	}
 }
 
 // adopt brings what is not of the pipeline into force.

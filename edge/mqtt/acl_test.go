@@ -235,7 +235,7 @@ func TestACLWrongPassword(t *testing.T) {
 	}
 	for !receive(t, states, "connection with the right password").Connected {
 	}
-	if err := c.control.wait(t.Context(), c.done); err != nil && !strings.Contains(err.Error(), "password_file") {
+	if err := c.control.wait(t.Context(), c.done, 0); err != nil && !strings.Contains(err.Error(), "password_file") {
 		t.Error(err)
 	}
 }

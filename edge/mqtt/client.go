@@ -25,7 +25,10 @@ const (
 // for everything else, so that neither holds up nor takes away the other. Its
 // methods may be called from any goroutine, before, during and after Run.
 type Client struct {
-	o       Options
+	o       Options // the endpoint in it is of the goroutine that connects
+	first   Options // as New got them
+	move    *mover
+	moves   atomic.Uint64
 	attempt func(ctx context.Context, n uint64) (lived time.Duration, err error)
 	started atomic.Bool
 	done    chan struct{} // closed when Run has ended
@@ -58,13 +61,14 @@ func New(o Options) (*Client, error) {
 	}
 	o.setDefaults()
 	c := &Client{
-		o:    o,
+		o: o, first: o,
 		done: make(chan struct{}), wake: make(chan struct{}, 1), control: newConnState(o.OnState),
 		status:  Status{State: Degraded, Run: o.Run, Reason: "starting"},
 		notes:   newRing(16, 2<<10),
 		answers: make(chan *parcel, mostAnswers), incoming: newInbox(),
 		inflight: make([]*parcel, 0, mostAnswers),
 	}
+	c.move = newMover("", c.control)
 	c.masks = newMasks(o, c.done)
 	c.docVersion[docStatus] = 1
 	c.attempt = c.connectAndServe
@@ -92,29 +96,35 @@ func (c *Client) Run(ctx context.Context) error {
 	defer wg.Wait()
 	wg.Go(func() {
 		defer stop()
-		keepConnected(ctx, &c.masks.o, c.control.came, c.masks.connectAndServe, c.masks.setOffline)
+		keepConnected(ctx, &c.masks.o, c.masks.move, c.control.came, c.masks.connectAndServe, c.masks.setOffline)
 	})
 	wg.Go(func() { c.incoming.run(ctx, &c.o) })
-	keepConnected(control, &c.o, c.masks.state.came, c.attempt, c.setOffline)
+	keepConnected(control, &c.o, c.move, c.masks.state.came, c.attempt, c.setOffline)
 	return nil
 }
 
 // keepConnected calls attempt, which connects and returns when the connection
 // has ended, again and again with back-off, until ctx ends; other receives when
-// there is reason to hope. A connection that
+// there is reason to hope. Moves are made between two attempts. A connection that
 // ended before StableAfter counts as a failure: two clients of one id, which
 // throw each other out, must not spin.
 func keepConnected(
-	ctx context.Context, o *Options, other <-chan struct{},
+	ctx context.Context, o *Options, m *mover, other <-chan struct{},
 	attempt func(context.Context, uint64) (time.Duration, error), offline func(uint64, error),
 ) {
 	b := newBackoff(o.BackoffMin, o.BackoffMax, seed(o.ClientID, o.Run))
 	for n := uint64(1); ctx.Err() == nil; n++ {
+		m.take(o)
 		start := time.Now()
 		lived, err := attempt(ctx, n)
 		if ctx.Err() != nil {
 			offline(n, ctx.Err())
 			return
+		}
+		if errors.Is(err, errMoved) {
+			b.reset()
+			offline(n, err)
+			continue
 		}
 		if lived >= o.StableAfter || errors.Is(err, errSilent) { // no other client has to do with silence
 			b.reset()
@@ -131,6 +141,7 @@ func keepConnected(
 		select {
 		case <-timer.C:
 		case <-other: // the other connection came: the broker is there
+		case <-m.wake:
 		case <-ctx.Done():
 		}
 		timer.Stop()
@@ -170,10 +181,10 @@ func (c *Client) MasksState() ConnectionState { return c.masks.state.now() }
 // WaitConnected waits for both connections. It returns a *ConnectError at once
 // where the broker refused us for good, and the last error when ctx ends.
 func (c *Client) WaitConnected(ctx context.Context) error {
-	if err := c.control.wait(ctx, c.done); err != nil {
+	if err := c.control.wait(ctx, c.done, 0); err != nil {
 		return err
 	}
-	return c.masks.state.wait(ctx, c.done)
+	return c.masks.state.wait(ctx, c.done, 0)
 }
 
 func (c *Client) notify() {

@@ -21,6 +21,7 @@ type masks struct {
 	o      Options // with the client id of this connection
 	outbox Outbox  // nil: none
 	state  *connState
+	move   *mover
 	done   <-chan struct{} // closed when the client has ended
 	wake   chan struct{}   // capacity 1: there may be something to send
 
@@ -74,6 +75,7 @@ func newMasks(o Options, done <-chan struct{}) *masks {
 		ring: newRing(o.Queue, 32<<10), window: make(chan *parcel, o.Window), unsent: make(chan *parcel, o.Window),
 		flushing: make(chan struct{}, 1), inflight: make([]*parcel, 0, o.Window),
 	}
+	m.move = newMover(MasksSuffix, m.state)
 	m.onSent = m.countSent
 	for range o.Window {
 		m.window <- &parcel{payload: make([]byte, 0, 32<<10)}

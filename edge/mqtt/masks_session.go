@@ -96,6 +96,12 @@ func (s *maskSession) serve(ctx context.Context) error {
 		case <-s.wire.lost:
 			s.takeAll()
 			return s.wire.err
+		case <-s.move.wake:
+			if s.move.asked() {
+				s.wire.close()
+				s.takeAll()
+				return errMoved
+			}
 		case <-s.stopped(ctx):
 			s.ending = true
 			s.ring.seal()

@@ -134,7 +134,7 @@ func TestShortConnectionsBackOff(t *testing.T) {
 				defer cancel()
 				attempts := 0
 				lost := errors.New("lost")
-				keepConnected(ctx, &o, nil, func(ctx context.Context, n uint64) (time.Duration, error) {
+				keepConnected(ctx, &o, newMover("", nil), nil, func(ctx context.Context, n uint64) (time.Duration, error) {
 					attempts++
 					if n != uint64(attempts) {
 						t.Errorf("attempt %d is numbered %d", attempts, n)

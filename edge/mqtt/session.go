@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,8 +89,13 @@ func (s *session) serve(ctx context.Context) error {
 			}
 		case <-s.conn.lost:
 			return s.conn.err
+		case <-s.move.wake:
+			if s.move.asked() {
+				s.finish(errMoved.Error())
+				return errMoved
+			}
 		case <-ctx.Done():
-			s.finish()
+			s.finish("")
 			return nil
 		}
 	}
@@ -266,9 +272,9 @@ func (s *session) checkAge() error {
 	return nil
 }
 
-// finish sends what is queued, then the status "stopped", and disconnects; all
-// within StopTimeout.
-func (s *session) finish() {
+// finish sends what is queued, then the status "stopped" with a reason, and
+// disconnects; all within StopTimeout.
+func (s *session) finish(reason string) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.o.StopTimeout)
 	defer cancel()
 	s.notes.seal()
@@ -278,7 +284,7 @@ func (s *session) finish() {
 		return
 	}
 	s.mu.Lock()
-	st := Status{State: Stopped, Run: s.o.Run, Connection: s.n, Reason: s.status.Reason}
+	st := Status{State: Stopped, Run: s.o.Run, Connection: s.n, Reason: cmp.Or(reason, s.status.Reason)}
 	s.mu.Unlock()
 	token, err := s.publish(s.o.Status(), true, st.json())
 	if err == nil {

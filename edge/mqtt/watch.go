@@ -57,7 +57,7 @@ func Watch(ctx context.Context, o WatchOptions, handle func(Message)) error {
 			}
 		}
 	})
-	keepConnected(ctx, &w.o.Options, nil, w.attempt, w.offline)
+	keepConnected(ctx, &w.o.Options, newMover("", nil), nil, w.attempt, w.offline)
 	handler.Wait()
 	var refused *ConnectError
 	if err := context.Cause(ctx); errors.As(err, &refused) {
