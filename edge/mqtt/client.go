@@ -101,9 +101,8 @@ func (c *Client) Run(ctx context.Context) error {
 
 // keepConnected calls attempt, which connects and returns when the connection
 // has ended, again and again with back-off, until ctx ends; other receives when
-// there is reason to hope. A connection that
-// ended before StableAfter counts as a failure: two clients of one id, which
-// throw each other out, must not spin.
+// there is reason to hope. A connection that ended before StableAfter counts as a
+// failure: two clients of one id, which throw each other out, must not spin.
 func keepConnected(
 	ctx context.Context, o *Options, other <-chan struct{},
 	attempt func(context.Context, uint64) (time.Duration, error), offline func(uint64, error),
