@@ -64,10 +64,9 @@ func TestRunThroughALostBroker(t *testing.T) {
 			if after.Run != before.Run || after.Seq <= before.Seq {
 				t.Errorf("mask %d of run %s after %d of %s", after.Seq, after.Run, before.Seq, before.Run)
 			}
-			st := document(again, "/cam/front/stats", func(s *statsDocument) bool { return s.Broker.Connects == 2 })
-			if st.Broker.Kept == 0 || st.Broker.Drops["offline"] != 0 {
-				t.Errorf("the loop has not gone on meanwhile, or masks were lost: %+v", st.Broker)
-			}
+			document(again, "/cam/front/stats", func(st *statsDocument) bool {
+				return st.Broker.Kept > 0 && st.Broker.Drops["offline"] == 0 && st.Broker.Connects == 2
+			})
 			if code := p.stop(t); code != exitDone {
 				t.Errorf("exit code %d", code)
 			}

@@ -115,6 +115,10 @@ func keepConnected(
 	b := newBackoff(o.BackoffMin, o.BackoffMax, seed(o.ClientID, o.Run))
 	for n := uint64(1); ctx.Err() == nil; n++ {
 		m.take(o)
+		select {
+		case <-other: // of old
+		default:
+		}
 		start := time.Now()
 		lived, err := attempt(ctx, n)
 		if ctx.Err() != nil {

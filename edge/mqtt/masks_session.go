@@ -18,6 +18,9 @@ const (
 // masks are kept meanwhile and nobody is told that we are gone.
 const mostSilence = 3 * time.Second
 
+// fewMasks is how many masks a broker may read before it hangs up on the first.
+const fewMasks = 4
+
 // errSilent says that a connection was given up because nothing came back.
 var errSilent = errors.New("the broker is silent")
 
@@ -61,7 +64,7 @@ func (m *masks) connectAndServe(ctx context.Context, n uint64) (lived time.Durat
 	m.o.Logger.Info("connected to broker for masks", "url", m.o.URL, "connection", n)
 	m.ring.open()
 	err = s.serve(ctx)
-	if hungUp(err) && s.pace.proven == 0 { // mosquitto 2.0 does that to a client that may not write
+	if hungUp(err) && s.pace.messages <= fewMasks { // mosquitto 2.0 does that to a client that may not write
 		err = fmt.Errorf("%w (on our first masks: do the broker's access rules let %s write under %s?)",
 			err, m.o.ClientID, m.o.Base())
 	}

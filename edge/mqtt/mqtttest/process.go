@@ -99,12 +99,12 @@ func StartMosquitto(t testing.TB, lines ...string) *Process {
 func startMosquitto(t testing.TB, through []string, listen, host string, lines ...string) *Process {
 	t.Helper()
 	binary := FindProgram(t, "mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto")
+	dir := t.TempDir() // goes when the broker has ended
 	p := NewProcess(t)
 	p.Host = host
 	if len(lines) == 0 {
 		lines = []string{"allow_anonymous true"}
 	}
-	dir := t.TempDir()
 	conf := []string{
 		"log_dest stderr", "log_type all", "listener " + p.Port + " " + listen,
 		"persistence true", "persistence_location " + dir + "/", "max_queued_messages 0",
