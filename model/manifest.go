@@ -64,18 +64,6 @@ type Manifest struct {
 	Card         Card                 `json:"card"`
 }
 
-// RelightMode is how pictures are best relit for the networks, none, gamma, clahe or
-// network: as the manifest says, else with its own network where there is one.
-func (m *Manifest) RelightMode() string {
-	switch {
-	case m.Relight != "":
-		return m.Relight
-	case m.Graphs.Relight != nil || m.Graphs.Fused != nil:
-		return "network"
-	}
-	return "none"
-}
-
 // Class is one entry of the palette; its ID is the value in the mask.
 type Class struct {
 	ID     int      `json:"id"`

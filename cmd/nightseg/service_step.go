@@ -69,9 +69,9 @@ func (t *serviceStep) Apply(ctx context.Context) error {
 // looked at.
 func (t *serviceStep) Probation(ctx context.Context) (any, error) {
 	if t.moves {
-		ctx, cancel := context.WithTimeout(ctx, time.Duration(t.to.Broker.Trial))
+		trial, cancel := context.WithTimeout(ctx, time.Duration(t.to.Broker.Trial))
 		defer cancel()
-		if err := t.s.link.client.WaitMoved(ctx); err != nil {
+		if err := t.s.link.client.WaitMoved(trial); err != nil {
 			return nil, fmt.Errorf("no connection within %v: %w",
 				time.Duration(t.to.Broker.Trial), cmp.Or(t.s.link.client.State().Err, t.s.link.client.MasksState().Err, err))
 		}
