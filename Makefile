@@ -26,6 +26,10 @@ BENCH ?=
 VERSUS ?=
 # make ort-jetson ORT=onnxruntime_gpu-...-linux_aarch64.whl
 ORT ?=
+# make kills KILLS=100
+KILLS ?= 1000
+# make soak SOAK="--minutes 10"
+SOAK ?=
 # make build TAGS=tensorflow
 TAGS ?=
 # make deb ARCH=arm64 VERSION=1.2.3
@@ -55,6 +59,14 @@ deb: ## Debian packages in out/; ARCH=arm64 for another machine
 .PHONY: test
 test: ## all tests and checks; PARTS="go lint" runs some of them
 	@scripts/test.sh $(PARTS)
+
+.PHONY: kills
+kills: setup-ort ## kill the service KILLS=1000 times while its settings and bundles change (45 minutes)
+	@NIGHTSEG_KILLS=$(KILLS) go test ./cmd/nightseg -run TestKilledWhileSettingsChange -count 1 -v -timeout 6h
+
+.PHONY: soak
+soak: build ## an hour at full rate with a connection that is cut each minute; SOAK="--minutes 10"
+	@bench/run.sh soak --check $(SOAK)
 
 .PHONY: e2e
 e2e: build ## the built programs at work: replay, brokers, faults

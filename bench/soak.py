@@ -242,7 +242,7 @@ def judge(
         Limit("masks that are neither here nor counted as lost", max(0, due - len(heard.keys)), 0),
         Limit("seconds from the broker's return to a live mask, the worst", max(heard.back, default=0.0), 6),
         Limit("exit code of the service", ended, 0),
-        Limit("masks to frames due", stats["masks"] / (args.minutes * 60 * args.rate), 0.9, at_least=True),
+        Limit("masks to frames that the camera gave", round(stats["masks"] / stats["captured"], 3), 0.9, at_least=True),
     ]
     return {
         "minutes": args.minutes, "outages": outages_made, "masks": stats["masks"], "distinct": len(heard.keys),

@@ -9,7 +9,7 @@
 #   capture     nightseg-capture with OpenCV: video files, a real RTSP server, kills
 #   tensorflow  the TensorFlow engine against ONNX Runtime on the same bundles
 #   alone       what needs a quiet machine: allocations; and the documented readers in Python
-#   e2e         the built programs at work
+#   e2e         the built programs at work; two minutes of it with a connection that is cut, where nothing may grow
 #   lint        gofumpt and golangci-lint
 #   train       the trainer's tests
 #   bench       the tests of the measuring scripts
@@ -93,6 +93,10 @@ part_e2e() {
 	scripts/setup-ort.sh
 	scripts/build.sh
 	python3 scripts/e2e.py
+	setup_bench
+	# make soak takes an hour at full rate.
+	bench/run.sh soak --minutes 2 --outage-every 20 --outage 4 --drain 5 --rate 10 --check \
+		--source 'synth://?seed=7001&time=night&size=320x240&loop=16'
 }
 
 part_lint() {
