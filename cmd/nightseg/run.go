@@ -236,7 +236,13 @@ func (s *service) networks(ctx context.Context) (*loaded, error) {
 	nets, err := s.open(ctx, s.settings)
 	for err != nil && ctx.Err() == nil && s.control.InForce().Version > 0 {
 		slog.Error("settings", "version", s.control.InForce().Version, "error", err)
+		was := s.settings
 		s.settings = s.control.Fallback(err.Error()).Settings
+		if settings.Changes(was, s.settings).Broker && s.link.client != nil {
+			if err := s.link.client.Redirect(endpointOf(s.settings.Broker)); err != nil {
+				slog.Error("broker", "error", err)
+			}
+		}
 		nets, err = s.open(ctx, s.settings)
 	}
 	if err == nil || s.flags.strict || s.settings.Bundle == "" && s.settings.Engine.Shape == "" {

@@ -330,11 +330,23 @@ func TestRunChangesAllOfItself(t *testing.T) {
 		t.Fatalf("exit code %d", code)
 	}
 	ob.status(mqtt.Stopped, "")
-	start(t, "run", "--config", file)
-	ob.mask("after a restart", func(s *seen) bool {
+	p = start(t, "run", "--config", file)
+	again := ob.mask("after a restart", func(s *seen) bool {
 		return s.Run != first.Run && s.Bundle == changed.Bundle && s.Camera == "rear" && s.Settings == 1
 	})
 	ob.status(mqtt.Online, "")
+	if code := p.stop(t); code != exitDone {
+		t.Fatalf("exit code %d", code)
+	}
+	// The bundle is gone: the service starts with what is left.
+	if err := os.RemoveAll(other); err != nil {
+		t.Fatal(err)
+	}
+	start(t, "run", "--config", file)
+	ob.mask("without that bundle", func(s *seen) bool {
+		return s.Run != first.Run && s.Run != again.Run && s.Bundle == first.Bundle && s.Settings == 0
+	})
+	ob.status(mqtt.Degraded, "version 1")
 }
 
 // TestRunMovesToAnotherBroker changes the broker over MQTT: a good one is kept, and
