@@ -146,9 +146,8 @@ train-first: build setup-ort setup-train synth-train $(WIDE) ## train and export
 	@scripts/street-11.sh
 
 .PHONY: synth-11
-synth-11: setup-ort setup-train $(WIDE) ## train and export model/bundles/synth-11 (resumable)
-	PYTHONPATH=train/src $(TRAIN) -m nightseg_train fit --config train/configs/synth-11/student.yaml
-	PYTHONPATH=train/src $(TRAIN) -m nightseg_train export --config train/configs/synth-11/export.yaml
+synth-11: build setup-ort setup-train $(WIDE) ## train and export model/bundles/synth-11 (resumable)
+	@scripts/synth-11.sh
 
 .PHONY: clean
 clean: ## remove what was built; downloads stay in .cache
