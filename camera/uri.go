@@ -83,6 +83,15 @@ func parse(source string) (target, error) {
 	}
 }
 
+// Device returns the device file of a V4L2 camera; ok is false for other sources.
+func Device(source string) (path string, ok bool) {
+	t, err := parse(source)
+	if err != nil {
+		return "", false
+	}
+	return t.address, t.kind == ring.KindV4L2 || t.kind == kindPath && strings.HasPrefix(t.address, "/dev/")
+}
+
 // hostOf returns host and port of what comes after ://.
 func hostOf(rest string) string {
 	if end := strings.IndexAny(rest, "/?#"); end >= 0 {

@@ -38,6 +38,7 @@ func (p *pipeline) watchPast(ctx context.Context) {
 		}
 		for _, st := range p.all() {
 			st.remember()
+			st.doubt(p.health)
 		}
 	}
 }
@@ -52,6 +53,15 @@ func (st *station) remember() {
 		st.past = slices.Delete(st.past, 0, 1)
 	}
 	st.past = append(st.past, s)
+}
+
+// doubt tells where the light and the picture contradict each other.
+func (st *station) doubt(h *edge.Health) {
+	if why := st.lane.relight.Doubt(); why != "" {
+		h.Set(st.id+" light", why)
+	} else {
+		h.Clear(st.id + " light")
+	}
 }
 
 // lately is what the station did in the last seconds.

@@ -99,6 +99,7 @@ type reporter struct {
 	interval time.Duration
 	every    chan time.Duration // another interval; may be nil
 	stateDir string
+	board    func() *boardSnapshot                // may be nil
 	latest   func(camera string, s statsDocument) // may be nil
 }
 
@@ -169,7 +170,11 @@ func (r *reporter) health() {
 	if r.link.client == nil {
 		return
 	}
-	b, err := json.Marshal(readHealth(os.DirFS("/"), r.stateDir))
+	doc := readHealth(os.DirFS("/"), r.stateDir)
+	if r.board != nil {
+		doc.Board = r.board()
+	}
+	b, err := json.Marshal(doc)
 	if err != nil {
 		slog.Error("health", "error", err)
 		return
