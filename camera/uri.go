@@ -89,7 +89,10 @@ func Device(source string) (path string, ok bool) {
 	if err != nil {
 		return "", false
 	}
-	return t.address, t.kind == ring.KindV4L2 || t.kind == kindPath && strings.HasPrefix(t.address, "/dev/")
+	if t.kind == ring.KindV4L2 || t.kind == kindPath && strings.HasPrefix(t.address, "/dev/") {
+		return t.address, true
+	}
+	return "", false
 }
 
 // hostOf returns host and port of what comes after ://.

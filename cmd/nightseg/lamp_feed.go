@@ -29,9 +29,9 @@ const (
 
 const (
 	beatEvery   = lamp.Beat / 2
-	lampSilent  = 1500 * time.Millisecond // without a state: the program hangs
-	lampEnd     = time.Second             // for it to end by itself
-	lampRetry   = 200 * time.Millisecond  // doubled after each fault
+	lampSilent  = 900 * time.Millisecond // without a state: the program hangs
+	lampEnd     = time.Second            // for it to end by itself
+	lampRetry   = 200 * time.Millisecond // doubled after each fault
 	lampSlowest = 5 * time.Second
 )
 

@@ -70,7 +70,7 @@ type nightControl struct {
 }
 
 func newNightControl(c settings.Camera, h *edge.Health) *nightControl {
-	n := &nightControl{part: c.ID + " night", health: h, open: openNight, wake: make(chan struct{}, 1)}
+	n := &nightControl{part: "camera " + c.ID + " night", health: h, open: openNight, wake: make(chan struct{}, 1)}
 	n.change(c)
 	return n
 }

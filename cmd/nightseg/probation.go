@@ -57,10 +57,11 @@ func (st *station) remember() {
 
 // doubt tells where the light and the picture contradict each other.
 func (st *station) doubt(h *edge.Health) {
+	part := "camera " + st.id + " light"
 	if why := st.lane.relight.Doubt(); why != "" {
-		h.Set(st.id+" light", why)
+		h.Set(part, why)
 	} else {
-		h.Clear(st.id + " light")
+		h.Clear(part)
 	}
 }
 

@@ -27,7 +27,7 @@ const (
 
 const (
 	every  = 50 * time.Millisecond  // it is looked at the time
-	tell   = 500 * time.Millisecond // and the state is told
+	tell   = 200 * time.Millisecond // and the state is told
 	reopen = time.Second            // after a fault of the output
 )
 
