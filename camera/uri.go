@@ -42,14 +42,14 @@ type target struct {
 	fourCC  string // pixel format to ask of a V4L2 camera
 }
 
-// parse reads a source: a URI, or a path where there is no "://" in it. It does
-// not look at the disk.
 // Check returns why a source cannot be opened, as far as its name tells.
 func Check(source string) error {
 	_, err := parse(source)
 	return err
 }
 
+// parse reads a source: a URI, or a path where there is no "://" in it. It does
+// not look at the disk.
 func parse(source string) (target, error) {
 	if source == "" {
 		return target{}, fmt.Errorf("no source is given; %s", known())

@@ -61,7 +61,7 @@ func TestSettles(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("settled after %v at the most; %d changes in the minute after that, at the most", time.Duration(slowest)*step, most)
+	t.Logf("settled after %v, and %d changes in the minute after that, at the most", time.Duration(slowest)*step, most)
 	if slowest > 20 || most > 8 {
 		t.Error("too slow, or it does not rest")
 	}

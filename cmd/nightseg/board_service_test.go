@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -83,7 +84,8 @@ func TestRunOnAHotBoard(t *testing.T) {
 		t.Errorf("event %+v", event)
 	}
 	r := document(ob, "/config/reported", func(r *settings.Reported) bool { return r.Shed != nil && r.Shed.Cannot != "" })
-	if r.Shed.Rate != 0.9 || !r.Shed.Gamma || r.Shed.Cannot != errNothingSmaller.Error() || r.Settings.Relight.Mode != "network" {
+	if r.Shed.Rate != 0.9 || !r.Shed.Gamma || r.Shed.Cannot != errNothingSmaller.Error() ||
+		r.Settings.Relight.Mode != "network" {
 		t.Errorf("reported %+v, settings %+v", r.Shed, r.Settings.Relight)
 	}
 	st := document(ob, "/cam/front/stats", func(s *statsDocument) bool { return s.Source["heat"] > 5 })
@@ -188,7 +190,8 @@ func TestRunWithABadDescription(t *testing.T) {
 	b := startBroker(t, "")
 	ob := observe(t, b.URL())
 	file := settingsFile(t, b.URL(), synthCamera, "board: {description: /nowhere.yaml}")
-	if code, _, errOut := command(t, "run", "--config", file, "--strict"); code != exitUsage || !strings.Contains(errOut, "/nowhere.yaml") {
+	code, _, errOut := command(t, "run", "--config", file, "--strict")
+	if code != exitUsage || !strings.Contains(errOut, "/nowhere.yaml") {
 		t.Errorf("exit code %d, %s", code, errOut)
 	}
 	start(t, "run", "--config", file)
@@ -220,7 +223,7 @@ func TestShrink(t *testing.T) {
 		}
 	}
 	p.nets.Lock() // a change is on trial
-	if err := p.shrink(t.Context(), true, ""); err != errBusy {
+	if err := p.shrink(t.Context(), true, ""); !errors.Is(err, errBusy) {
 		t.Error(err)
 	}
 	p.nets.Unlock()
@@ -233,14 +236,15 @@ func TestShrink(t *testing.T) {
 }
 
 func TestBoardLamp(t *testing.T) {
-	file := saveText(t, filepath.Join(t.TempDir(), "board.yaml"), serviceBoard+"lamp: {output: dimmer, steady: 1, tau: 1m}\n")
+	file := saveText(t, filepath.Join(t.TempDir(), "board.yaml"), serviceBoard+lampGroup)
 	code, out, errOut := command(t, "board", "lamp", "--board", file)
 	var got map[string]any
 	if err := json.Unmarshal([]byte(out), &got); code != exitDone || err != nil || got["steady"] != 1.0 {
 		t.Errorf("exit code %d, %v: %s%s", code, err, out, errOut)
 	}
 	none := saveText(t, filepath.Join(t.TempDir(), "board.yaml"), serviceBoard)
-	if code, _, errOut := command(t, "board", "lamp", "--board", none); code != exitUsage || !strings.Contains(errOut, "has no lamp") {
+	code, _, errOut = command(t, "board", "lamp", "--board", none)
+	if code != exitUsage || !strings.Contains(errOut, "has no lamp") {
 		t.Errorf("exit code %d: %s", code, errOut)
 	}
 }

@@ -13,8 +13,7 @@ import (
 
 // heatShown is what was last done against heat.
 type heatShown struct {
-	step   *governor.Change
-	active bool
+	step *governor.Change
 }
 
 // cool does what the governor's newest step asks for.

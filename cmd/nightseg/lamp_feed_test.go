@@ -17,7 +17,8 @@ import (
 func lampProgramOf(t *testing.T) string {
 	t.Helper()
 	p := filepath.Join(t.TempDir(), lampProgram)
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", p, "../nightseg-lamp").CombinedOutput(); err != nil {
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", p, "../nightseg-lamp").CombinedOutput()
+	if err != nil {
 		t.Skipf("go build: %v\n%s", err, out)
 	}
 	return p
@@ -78,6 +79,9 @@ func (s *shining) until(duty string) time.Duration {
 	return time.Since(start)
 }
 
+// self is the process of the service.
+func (s *shining) self() int { return s.service.Process.Pid }
+
 // lamp is the process of the lamp.
 func (s *shining) lamp() int {
 	s.t.Helper()
@@ -110,20 +114,20 @@ func (s *shining) lamp() int {
 func TestLampGoesOut(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		do     func(s *shining) (pid int, signal syscall.Signal)
+		pid    func(*shining) int
+		signal syscall.Signal
 		within time.Duration
 		back   bool
 	}{
-		{"service told to stop", func(s *shining) (int, syscall.Signal) { return s.service.Process.Pid, syscall.SIGTERM }, time.Second, false},
-		{"service killed", func(s *shining) (int, syscall.Signal) { return s.service.Process.Pid, syscall.SIGKILL }, time.Second, false},
-		{"service stopped", func(s *shining) (int, syscall.Signal) { return s.service.Process.Pid, syscall.SIGSTOP }, time.Second, false},
-		{"lamp killed", func(s *shining) (int, syscall.Signal) { return s.lamp(), syscall.SIGKILL }, time.Second, true},
-		{"lamp stopped", func(s *shining) (int, syscall.Signal) { return s.lamp(), syscall.SIGSTOP }, lampSilent + 500*time.Millisecond, true},
+		{"service told to stop", (*shining).self, syscall.SIGTERM, time.Second, false},
+		{"service killed", (*shining).self, syscall.SIGKILL, time.Second, false},
+		{"service stopped", (*shining).self, syscall.SIGSTOP, time.Second, false},
+		{"lamp killed", (*shining).lamp, syscall.SIGKILL, time.Second, true},
+		{"lamp stopped", (*shining).lamp, syscall.SIGSTOP, lampSilent + 500*time.Millisecond, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := shine(t)
-			pid, signal := c.do(s)
-			if err := syscall.Kill(pid, signal); err != nil {
+			if err := syscall.Kill(c.pid(s), c.signal); err != nil {
 				t.Fatal(err)
 			}
 			took := s.until("0")

@@ -31,7 +31,10 @@ func TestParseDesired(t *testing.T) {
 	want.Bundle, want.Engine.Threads = "other", 2
 	want.Broker.URL, want.Log.Level = "mqtt://hub:1883", "debug"
 	want.Cameras = []Camera{
-		{ID: "rear", Source: "rtsp://192.168.0.20/stream", Fit: "bundle", Rotate: 180, Rate: 9, Night: Night{"auto", 16, 50, 60}},
+		{
+			ID: "rear", Source: "rtsp://192.168.0.20/stream", Fit: "bundle", Rotate: 180, Rate: 9,
+			Night: Night{"auto", 16, 50, 60},
+		},
 		{ID: "left", Source: "csi://1", Fit: "bundle", Night: DefaultNight()},
 	}
 	if !reflect.DeepEqual(d.Settings, want) || d.Version != 7 || d.ID != "x" || d.SHA256 != want.Hash() {

@@ -55,7 +55,7 @@ func (l *limiter) after(level float64, d time.Duration) float64 {
 }
 
 func (l *limiter) limit(now time.Duration, wanted, celsius float64) (level float64, why string) {
-	if why := l.zone(now, celsius); why != "" {
+	if why = l.zone(now, celsius); why != "" {
 		return 0, why
 	}
 	if l.l.Longest > 0 && l.level > 0 && now-l.on >= l.l.Longest {
