@@ -96,7 +96,8 @@ func (s *shining) lamp() int {
 			continue // it has ended
 		}
 		_, rest, _ := strings.Cut(string(b), ") ")
-		if f := strings.Fields(rest); strings.Contains(string(b), "(nightseg-lamp)") && len(f) > 1 && f[1] == pid && f[0] != "Z" {
+		f := strings.Fields(rest)
+		if strings.Contains(string(b), "(nightseg-lamp)") && len(f) > 1 && f[1] == pid && f[0] != "Z" {
 			n, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
 			if err != nil {
 				s.t.Fatal(err)
