@@ -5,7 +5,7 @@ package settings
 type Board struct {
 	Description string `json:"description" live:"file"` // a file, the name of one that ships, auto or none
 	Light       bool   `json:"light"`
-	LED         bool   `json:"led"`
+	LED         bool   `json:"led" live:"file"`
 	Buttons     bool   `json:"buttons"`
 	Governor    bool   `json:"governor"`
 	Battery     bool   `json:"battery"`

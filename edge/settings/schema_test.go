@@ -182,6 +182,7 @@ func desiredText(t *testing.T, s Settings, version int64) []byte {
 	delete(broker, "allow_remote")
 	board, _ := doc["board"].(map[string]any)
 	delete(board, "description")
+	delete(board, "led")
 	lamp, _ := board["lamp"].(map[string]any)
 	delete(lamp, "feed")
 	doc["version"] = version
