@@ -75,6 +75,8 @@ var rules = []rule{
 		pkg: "camera/jpeg", may: []string{"edge/frame"}, cgo: true,
 		deny: "a decoder needs frames only; its C library has a stand-in in Go",
 	},
+	{pkg: "camera/control", deny: "it is arithmetic; who sets the camera and who measures must not matter"},
+	{pkg: "camera/v4l2", deny: "it speaks to the kernel of one camera, whatever is wanted of it"},
 	{
 		pkg: "camera/...", may: []string{"edge/frame", "./..."},
 		deny: "one kind of source must not pull in another: package camera puts them together",
@@ -97,6 +99,16 @@ var rules = []rule{
 	{pkg: "score", may: []string{"edge/frame"}, deny: "figures about masks do not depend on how the masks came about"},
 	{pkg: "firmware/boards", deny: "it holds texts, which others read"},
 	{pkg: "firmware/governor", deny: "it is arithmetic; who measures and who sheds must not matter"},
+	{
+		pkg:  "firmware/output",
+		may:  []string{"firmware/line", "firmware/tree"},
+		deny: "the lamp's program has all of it in it, and is to stay small",
+	},
+	{
+		pkg:  "firmware/lamp",
+		may:  []string{"firmware/output", "firmware/poll", "firmware/thermal", "firmware/tree"},
+		deny: "what is in the lamp's program must not be able to hang",
+	},
 	{pkg: "firmware/...", may: []string{"firmware/..."}, deny: "the board is looked after while the loop is down"},
 	{pkg: "calibrate/observe", deny: "it counts numbers, whatever network they come from"},
 	{
@@ -139,6 +151,10 @@ var rules = []rule{
 	{
 		pkg: "cmd/nightseg-capture", may: []string{"camera/...", "edge/frame"}, cgo: true,
 		deny: "it holds OpenCV, so that a crash there does not end the service: it is to stay small",
+	},
+	{
+		pkg: "cmd/nightseg-lamp", may: []string{"firmware/lamp", "firmware/tree"},
+		deny: "a lamp must go out whatever else is wrong: its program has nothing in it that could hang or crash",
 	},
 	// The engines and the JPEG decoder have stand-ins, so that this program needs no C compiler.
 	{pkg: "cmd/...", may: []string{"..."}},
@@ -396,6 +412,15 @@ func TestOffencesAreFound(t *testing.T) {
 		{pkg{ImportPath: "nightseg/firmware/board", Imports: []string{"nightseg/firmware/bus"}}, nil},
 		{pkg{ImportPath: "nightseg/firmware/board", Imports: []string{"nightseg/edge"}}, []string{"while the loop is down"}},
 		{pkg{ImportPath: "nightseg/firmware/governor", Imports: []string{"nightseg/firmware/bus"}}, []string{"arithmetic"}},
+		{
+			pkg{ImportPath: "nightseg/firmware/lamp", Imports: []string{"nightseg/firmware/bus"}},
+			[]string{"must not be able to hang"},
+		},
+		{
+			pkg{ImportPath: "nightseg/cmd/nightseg-lamp", Imports: []string{"nightseg/firmware/board"}},
+			[]string{"a lamp must go out"},
+		},
+		{pkg{ImportPath: "nightseg/camera/v4l2", Imports: []string{"nightseg/camera/control"}}, []string{"one camera"}},
 		{pkg{ImportPath: "nightseg/score", Imports: []string{"nightseg/edge/frame"}}, nil},
 		{pkg{ImportPath: "nightseg/score", Imports: []string{"nightseg/edge/decide"}}, []string{"how the masks came about"}},
 	} {

@@ -83,6 +83,18 @@ func parse(source string) (target, error) {
 	}
 }
 
+// Device returns the device file of a V4L2 camera; ok is false for other sources.
+func Device(source string) (path string, ok bool) {
+	t, err := parse(source)
+	if err != nil {
+		return "", false
+	}
+	if t.kind == ring.KindV4L2 || t.kind == kindPath && strings.HasPrefix(t.address, "/dev/") {
+		return t.address, true
+	}
+	return "", false
+}
+
 // hostOf returns host and port of what comes after ://.
 func hostOf(rest string) string {
 	if end := strings.IndexAny(rest, "/?#"); end >= 0 {

@@ -147,3 +147,14 @@ func FuzzRedact(f *testing.F) {
 		}
 	})
 }
+
+func TestDevice(t *testing.T) {
+	for source, want := range map[string]string{
+		"v4l2:///dev/video0?size=640x480": "/dev/video0", "/dev/video3": "/dev/video3", "csi://0": "",
+		"synth://": "", "drive/": "", "file:///dev/video0": "/dev/video0", "v4l2://video0": "",
+	} {
+		if got, ok := Device(source); got != want || ok != (want != "") {
+			t.Errorf("%s: %q, %t", source, got, ok)
+		}
+	}
+}

@@ -73,12 +73,20 @@ type Recorder struct {
 	luma    float64
 	gain    float64
 	lumaN   uint64
+	light   light
 	told    struct { // at the last Interval
 		since   time.Duration
 		sent    uint64
 		classes [256]uint64
 		pixels  uint64
 	}
+}
+
+// light is what is known of it at the last mask.
+type light struct {
+	lux      float32
+	exposure time.Duration
+	gain     float32
 }
 
 // NewRecorder returns an empty recorder.
@@ -113,6 +121,7 @@ func (r *Recorder) mask(m *frame.Mask) {
 	r.luma += float64(m.Luma)
 	r.gain += float64(m.Gain)
 	r.lumaN++
+	r.light = light{m.Lux, m.Exposure, m.CameraGain}
 }
 
 func (r *Recorder) published(m *frame.Mask, n int) {
@@ -190,6 +199,11 @@ type Report struct {
 	Luma        float64              `json:"mean_luma"`
 	Gain        float64              `json:"relight_gain"`
 	Seconds     float64              `json:"seconds"`
+
+	// Of the last mask; absent where they are not known.
+	Lux        float64 `json:"lux,omitempty"`
+	ExposureMs float64 `json:"exposure_ms,omitempty"`
+	CameraGain float64 `json:"camera_gain,omitempty"` // percent of its range
 }
 
 // Interval returns the rates and times since the last call (counts are since
@@ -225,6 +239,8 @@ func (r *Recorder) Interval(classes int) Report {
 		rep.Gain = r.gain / float64(r.lumaN)
 	}
 	r.luma, r.gain, r.lumaN = 0, 0, 0
+	rep.Lux, rep.CameraGain = float64(r.light.lux), float64(r.light.gain)
+	rep.ExposureMs = float64(r.light.exposure.Microseconds()) / 1000
 	return rep
 }
 

@@ -45,7 +45,9 @@ func TestBucketsCoverAllTimes(t *testing.T) {
 func TestReport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewRecorder()
-		m := frame.Mask{Meta: frame.Meta{Luma: 20, Gain: 3}}
+		m := frame.Mask{Meta: frame.Meta{
+			Luma: 20, Gain: 3, Lux: 0.5, Exposure: 10 * time.Millisecond, CameraGain: 25,
+		}}
 		m.Reset(4, 16)
 		for i := range m.Class {
 			m.Class[i] = 1
@@ -55,6 +57,9 @@ func TestReport(t *testing.T) {
 		r.mask(&m)
 		r.published(&m, 100)
 		rep := r.Interval(2)
+		if rep.Lux != 0.5 || rep.ExposureMs != 10 || rep.CameraGain != 25 {
+			t.Errorf("light %v, %v ms, %v", rep.Lux, rep.ExposureMs, rep.CameraGain)
+		}
 		if rep.ClassShares[0] != 1.0/8 || rep.ClassShares[1] != 6.0/8 || rep.Unknown != 1.0/8 {
 			t.Errorf("shares %v, unknown %v", rep.ClassShares, rep.Unknown)
 		}

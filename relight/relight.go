@@ -1,6 +1,6 @@
 // Package relight holds when and how a night frame is brightened before it is
-// segmented: the gate (a threshold on mean luma with hysteresis), the
-// hand-made modes gamma and CLAHE, and the request for the relight network,
+// segmented: the gate (a threshold with hysteresis on the ambient light, or where no
+// sensor tells it on mean luma), the hand-made modes gamma and CLAHE, and the request for the relight network,
 // which the engine runs.
 package relight
 
@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync/atomic"
+	"time"
 
 	"nightseg/edge/frame"
 )
@@ -28,6 +30,13 @@ type Settings struct {
 	Gate   Gate
 	Dark   float64 // gate "dark": a frame below this turns relighting on
 	Bright float64 // and one above this turns it off
+
+	// The same in lux, which go before the lumas for frames whose Lux is known; with a
+	// DarkLux of 0 they do not.
+	DarkLux, BrightLux float64
+	// Doubt is for how long light and picture may contradict each other; 0: for ever.
+	Doubt time.Duration
+
 	Target float64 // mode gamma: the mean luma to reach
 	Clip   float64 // mode clahe: contrast limit, 1 (none) to 40
 	Tiles  int     // mode clahe: tiles across and down
@@ -38,6 +47,7 @@ type Settings struct {
 func Default() Settings {
 	return Settings{
 		Mode: frame.RelightNetwork, Gate: Dark, Dark: 70, Bright: 85,
+		DarkLux: 50, BrightLux: 200, Doubt: time.Minute,
 		Target: 90, Clip: 3, Tiles: 8,
 	}
 }
@@ -61,6 +71,8 @@ func (s Settings) Validate() error {
 	}
 	within("dark", s.Dark, 0, 255)
 	within("bright", s.Bright, 0, 255)
+	within("dark_lux", s.DarkLux, 0, maxLux)
+	within("bright_lux", s.BrightLux, 0, maxLux)
 	within("target", s.Target, 1, 254)
 	within("clip", s.Clip, 1, 40)
 	if s.Tiles < 1 || s.Tiles > 32 {
@@ -69,8 +81,14 @@ func (s Settings) Validate() error {
 	if s.Bright < s.Dark {
 		errs = append(errs, fmt.Errorf("relight: bright (%v) must not be below dark (%v)", s.Bright, s.Dark))
 	}
+	if s.BrightLux < s.DarkLux {
+		errs = append(errs, fmt.Errorf("relight: bright_lux (%v) must not be below dark_lux (%v)", s.BrightLux, s.DarkLux))
+	}
 	return errors.Join(errs...)
 }
+
+// maxLux is more than the sun gives.
+const maxLux = 200e3
 
 // Planner relights the frames of one camera. It is not safe for use by two
 // goroutines at once.
@@ -81,7 +99,16 @@ type Planner struct {
 	table [256]byte
 	made  float64 // exponent that the table was made for
 	clahe clahe
+	doubt doubt
+	spare *atomic.Bool // see Spare
 }
+
+// Spare has gamma do the work of the relight network while the flag is set.
+func (p *Planner) Spare(flag *atomic.Bool) { p.spare = flag }
+
+// Doubt says how light and picture contradict each other, "" while they do not. It may
+// be called from any goroutine.
+func (p *Planner) Doubt() string { return p.doubt.reason() }
 
 // New returns a Planner with checked settings.
 func New(s Settings) (*Planner, error) {
@@ -112,11 +139,15 @@ func (p *Planner) Plan(dst, src *frame.Frame) (*frame.Frame, error) {
 		return nil, fmt.Errorf("relight: a frame of %dx%d has %d bytes, want %d", src.W, src.H, len(src.Pix), 3*src.W*src.H)
 	}
 	src.Relight, src.Gain = frame.RelightNone, 1
-	if !p.open(float64(src.Luma)) {
+	p.doubt.observe(&p.s, &src.Meta)
+	if !p.open(float64(src.Luma), float64(src.Lux)) {
 		return src, nil
 	}
 	src.Relight = p.s.Mode
-	switch p.s.Mode {
+	if src.Relight == frame.RelightNetwork && p.spare != nil && p.spare.Load() {
+		src.Relight = frame.RelightGamma
+	}
+	switch src.Relight {
 	case frame.RelightGamma:
 		p.expose(dst, src)
 	case frame.RelightCLAHE:
@@ -133,18 +164,23 @@ func (p *Planner) Plan(dst, src *frame.Frame) (*frame.Frame, error) {
 	return dst, nil
 }
 
-// open moves the gate by a frame's luma and says whether relighting is on.
-func (p *Planner) open(luma float64) bool {
+// open moves the gate by the light of a frame, or where that is not known by its luma,
+// and says whether relighting is on.
+func (p *Planner) open(luma, lux float64) bool {
 	switch p.s.Gate {
 	case Always:
 		return true
 	case Never:
 		return false
 	}
+	level, dark, bright := luma, p.s.Dark, p.s.Bright
+	if lux > 0 && p.s.DarkLux > 0 {
+		level, dark, bright = lux, p.s.DarkLux, p.s.BrightLux
+	}
 	switch {
-	case luma < p.s.Dark:
+	case level < dark:
 		p.on = true
-	case luma > p.s.Bright:
+	case level > bright:
 		p.on = false
 	}
 	return p.on

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds bin/nightseg, and bin/nightseg-capture where OpenCV is there.
+# Builds bin/nightseg, bin/nightseg-lamp, and bin/nightseg-capture where OpenCV is there.
 #
-#   scripts/build.sh            both programs
-#   scripts/build.sh nightseg   the first one only
+#   scripts/build.sh            all programs
+#   scripts/build.sh nightseg   the first two only
 #
 # TAGS=tensorflow adds the TensorFlow engine.
 set -euo pipefail
@@ -31,6 +31,7 @@ fi
 [[ -e bin/nightseg ]] || echo "build: compiling bin/nightseg (the first time takes a minute)"
 mkdir -p bin
 go build -trimpath -tags "$tags" -o bin/nightseg ./cmd/nightseg
+CGO_ENABLED=0 go build -trimpath -o bin/nightseg-lamp ./cmd/nightseg-lamp
 [[ ${1:-} != nightseg ]] || exit 0
 
 if ! command -v pkg-config >/dev/null || ! pkg-config --exists opencv4 || ! command -v g++ >/dev/null; then

@@ -46,6 +46,8 @@ export ARCH VERSION MAINTAINER SOURCE_DATE_EPOCH
 build() {
 	local ldflags="-s -w -X main.packaged=$VERSION"
 	mkdir -p "$work/bin"
+	CGO_ENABLED=0 GOOS=linux GOARCH=$ARCH go build -trimpath -buildvcs=false -ldflags "-s -w" \
+		-o "$work/bin/nightseg-lamp" ./cmd/nightseg-lamp
 	if [[ $ARCH == "$host" ]]; then
 		local tags=""
 		scripts/system.sh jpeg || tags=purejpeg
@@ -81,13 +83,14 @@ doc() {
 stage_nightseg() {
 	local to=$stage/nightseg ort=.cache/ort name
 	[[ $ARCH == "$host" ]] || ort=.cache/ort-$machine
-	put 755 "$work/bin/nightseg" "$to/usr/bin"
+	put 755 "$work/bin/nightseg" "$work/bin/nightseg-lamp" "$to/usr/bin"
 	mkdir -p "$to/usr/lib/nightseg" "$to/usr/share/nightseg/bundles"
 	cp -a "$ort"/*.so* "$to/usr/lib/nightseg/"
 	chmod 644 "$to"/usr/lib/nightseg/*.so*
 	cp -r model/bundles/synth-11 "$to/usr/share/nightseg/bundles/"
 	local units=packaging/systemd
-	put 644 "$units/nightseg.service" "$units/nightseg-replay@.service" "$to/usr/lib/systemd/system"
+	put 644 "$units/nightseg.service" "$units/nightseg-replay@.service" "$units/nightseg-lamp.service" \
+		"$to/usr/lib/systemd/system"
 	put 644 "$units/10-backoff.conf" "$to/usr/lib/systemd/system/nightseg.service.d"
 	put 644 "$units"/platform/*.conf "$to/usr/share/nightseg/systemd"
 	mkdir -p "$to/usr/lib/sysusers.d"
@@ -96,7 +99,7 @@ stage_nightseg() {
 	install -m 644 docs/nightseg.example.yaml "$stage/nightseg.yaml"
 	name=$to/usr/share/doc/nightseg
 	put 644 README.md CHANGELOG.md docs/service.md docs/settings.md docs/mqtt.md docs/sources.md docs/bundles.md \
-		docs/jetson.md docs/nightseg.example.yaml "$name"
+		docs/board.md docs/jetson.md docs/nightseg.example.yaml "$name"
 	copyright "$ort" >"$name/copyright"
 	put 644 "$ort/ThirdPartyNotices.txt" "$name"
 	doc nightseg

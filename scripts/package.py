@@ -31,7 +31,9 @@ EXPOSURE = {
     ("nightseg.service", ""): 18,
     ("nightseg.service", "nvidia"): 18,
     ("nightseg.service", "jetson"): 19,  # the camera daemon's socket is in /tmp, which it must see
+    ("nightseg.service", "board"): 18,
     ("nightseg-replay@.service", ""): 11,
+    ("nightseg-lamp.service", ""): 18,
 }
 SETTINGS = """
 device: car1
@@ -65,7 +67,7 @@ def output(*args: str | Path, **kwargs: object) -> str:
 def units(folder: Path, platform: str) -> None:
     """Copy the units to a folder, as the package lays them out, with a program that is here."""
     for unit in UNITS.glob("*.service"):
-        (folder / unit.name).write_text(unit.read_text().replace("/usr/bin/nightseg", "/bin/true"))
+        (folder / unit.name).write_text(re.sub("/usr/bin/nightseg(-lamp)?", "/bin/true", unit.read_text()))
     if platform:
         drop_in = folder / "nightseg.service.d"
         drop_in.mkdir()
@@ -135,6 +137,7 @@ def check_contents() -> str:
         must = {
             "nightseg": {
                 "./usr/bin/nightseg",
+                "./usr/bin/nightseg-lamp",
                 "./usr/lib/systemd/system/nightseg.service",
                 "./usr/share/nightseg/bundles/synth-11/bundle.json",
                 "./etc/nightseg/nightseg.yaml",

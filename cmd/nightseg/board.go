@@ -34,7 +34,7 @@ func newBoardCommand(a *app) *cobra.Command {
 	}
 	c.PersistentFlags().StringVar(&f.board, "board", "", "description of the board, a file or a name of board list")
 	c.PersistentFlags().StringVar(&f.root, "root", "/", "folder with /sys, /proc and /dev of a recorded machine")
-	c.AddCommand(newBoardList(a, f), newBoardCheck(a, f), newBoardWatch(a, f), newBoardSet(a, f))
+	c.AddCommand(newBoardList(a, f), newBoardCheck(a, f), newBoardWatch(a, f), newBoardSet(a, f), newBoardLamp(a, f))
 	return c
 }
 

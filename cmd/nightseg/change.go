@@ -24,8 +24,15 @@ type change struct {
 // Prepare implements control.Pipeline: it opens the networks that the settings ask
 // for beside those in force, and lets them see what the cameras see now.
 func (p *pipeline) Prepare(ctx context.Context, d settings.Desired) (control.Step, []settings.FieldError) {
+	p.nets.Lock()
+	ready := false
+	defer func() {
+		if !ready { // refused, or a panic
+			p.nets.Unlock()
+		}
+	}()
 	c := &change{p: p, from: p.now()}
-	c.to = arrangement{settings: d.Settings, version: d.Version, nets: c.from.nets}
+	c.to = arrangement{settings: d.Settings, version: d.Version, nets: c.from.nets, small: c.from.small}
 	c.what = settings.Changes(c.from.settings, d.Settings)
 	bad := checkCameras(d.Settings)
 	if c.what.Networks || p.parallel(c.from.settings) != p.parallel(d.Settings) {
@@ -33,7 +40,7 @@ func (p *pipeline) Prepare(ctx context.Context, d settings.Desired) (control.Ste
 		if err != nil {
 			return nil, append(bad, networkError(d.Settings, err))
 		}
-		c.to.nets = nets
+		c.to.nets, c.to.small = nets, false
 	}
 	stages, stageErrors := stagesOf(d.Settings.Live(), c.to.nets.bundle)
 	bad = append(bad, stageErrors...)
@@ -45,6 +52,7 @@ func (p *pipeline) Prepare(ctx context.Context, d settings.Desired) (control.Ste
 	if len(bad) > 0 {
 		return nil, append(bad, c.abandon()...)
 	}
+	ready = true
 	return c, nil
 }
 
@@ -65,7 +73,7 @@ func (c *change) run(ctx context.Context, s stageSettings) error {
 
 // abandon closes what was opened for a change that is not made.
 func (c *change) abandon() []settings.FieldError {
-	if err := c.Close(); err != nil {
+	if err := c.closeNets(); err != nil {
 		return []settings.FieldError{{Path: "bundle", Pointer: "/bundle", Problem: err.Error()}}
 	}
 	return nil
@@ -88,6 +96,13 @@ func checkCameras(s settings.Settings) (bad []settings.FieldError) {
 			bad = append(bad, settings.FieldError{
 				Path: fmt.Sprintf("cameras[%d].source", i), Pointer: fmt.Sprintf("/cameras/%d/source", i),
 				Value: camera.Redact(c.Source), Problem: err.Error(),
+			})
+			continue
+		}
+		if _, ok := camera.Device(c.Source); !ok && c.Night.Mode != settings.NightOff && c.Night.Mode != "" {
+			bad = append(bad, settings.FieldError{
+				Path: fmt.Sprintf("cameras[%d].night.mode", i), Pointer: fmt.Sprintf("/cameras/%d/night/mode", i),
+				Value: c.Night.Mode, Problem: "is for V4L2 cameras alone", Allowed: settings.NightOff,
 			})
 		}
 	}
@@ -115,6 +130,11 @@ func (c *change) Undo(ctx context.Context) error {
 
 // Close implements control.Step: it closes the networks that are not in force.
 func (c *change) Close() error {
+	defer c.p.nets.Unlock()
+	return c.closeNets()
+}
+
+func (c *change) closeNets() error {
 	if c.from.nets == c.to.nets {
 		return nil
 	}

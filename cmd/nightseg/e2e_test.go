@@ -132,6 +132,7 @@ type seen struct {
 
 // observer is a subscriber to everything.
 type observer struct {
+	url    string
 	t      *testing.T
 	masks  chan seen
 	states chan mqtt.Status
@@ -144,7 +145,7 @@ type observer struct {
 func observe(t *testing.T, url string) *observer {
 	t.Helper()
 	ob := &observer{
-		t: t, masks: make(chan seen, 1024), states: make(chan mqtt.Status, 256), acks: make(chan []byte, 64),
+		url: url, t: t, masks: make(chan seen, 1024), states: make(chan mqtt.Status, 256), acks: make(chan []byte, 64),
 		others: make(chan mqtt.Message, 1024),
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"nightseg/edge"
 	"nightseg/edge/decide"
@@ -160,6 +161,8 @@ func stagesOf(l settings.Live, b *model.Bundle) (s stageSettings, bad []settings
 	s.relight = relight.Default()
 	s.relight.Mode, s.relight.Gate = mode, relight.Gate(l.Relight.Gate)
 	s.relight.Dark, s.relight.Bright = l.Relight.Dark, l.Relight.Bright
+	s.relight.DarkLux, s.relight.BrightLux = l.Relight.DarkLux, l.Relight.BrightLux
+	s.relight.Doubt = time.Duration(l.Relight.Doubt)
 	if err := s.relight.Validate(); err != nil {
 		refuse("relight", "/relight", l.Relight.Gate, err, "")
 	}

@@ -27,6 +27,7 @@ type healthDocument struct {
 	UptimeS      float64            `json:"uptime_s"` // of the machine
 	Goroutines   int                `json:"goroutines"`
 	Allocated    uint64             `json:"allocated_objects"` // by Go in this program since its start
+	Board        *boardSnapshot     `json:"board,omitempty"`
 }
 
 const megabyte = 1 << 20

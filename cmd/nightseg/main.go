@@ -23,6 +23,7 @@ const (
 	exitFailed  = 1
 	exitUsage   = 2 // bad usage or bad settings
 	exitRefused = 3 // a gate or a comparison did not hold
+	exitStopped = 4 // run: the board asked for the end, and nobody is to start it again
 )
 
 // exitError is an error that carries the exit code of the program.
@@ -83,7 +84,8 @@ func newRoot(a *app) *cobra.Command {
 		Short: "Lets a vehicle see at night: camera in, class masks out over MQTT",
 		Long: "nightseg reads a camera, relights each frame, segments it with a quantised network,\n" +
 			"re-weights the class probabilities and publishes class masks over MQTT.\n\n" +
-			"Exit codes: 0 done, 1 failed, 2 bad usage or settings, 3 a gate or a comparison did not hold.",
+			"Exit codes: 0 done, 1 failed, 2 bad usage or settings, 3 a gate or a comparison did not hold,\n" +
+			"4 run was ended by a button or for the battery's sake.",
 		Example: "  nightseg demo\n" +
 			"  nightseg replay drive/ --rate max --json\n" +
 			"  nightseg run --config nightseg.yaml",

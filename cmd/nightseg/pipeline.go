@@ -25,6 +25,8 @@ type pipeline struct {
 	parallel func(settings.Settings) int                               // engines of the networks
 	meta     func(cameras []cameraMeta, nets *loaded) error            // tells what is in force
 
+	nets sync.Mutex // of who opens and closes networks: a change until it is closed, or shrink
+
 	mu       sync.Mutex // of what follows
 	in       arrangement
 	stations []*station
@@ -41,6 +43,7 @@ type arrangement struct {
 	settings settings.Settings
 	version  int64 // of the settings, as masks tell it
 	nets     *loaded
+	small    bool // nets are not those of the settings, but smaller: see shrink
 }
 
 // begin makes the stations; start starts them.
@@ -109,7 +112,7 @@ func (p *pipeline) reported() []reported {
 	defer p.mu.Unlock()
 	all := make([]reported, len(p.stations))
 	for i, st := range p.stations {
-		all[i] = reported{st.lane, st.camera, len(p.in.nets.bundle.Classes)}
+		all[i] = reported{st.lane, st.outlook, len(p.in.nets.bundle.Classes)}
 	}
 	return all
 }
@@ -211,7 +214,9 @@ func (p *pipeline) alter(ctx context.Context, st *station, from, to arrangement)
 	if err := st.lane.apply(ctx, change); err != nil {
 		return err
 	}
+	st.night.change(c)
 	c.Blank, was.Blank = nil, nil
+	c.Night, was.Night = settings.Night{}, settings.Night{}
 	if reflect.DeepEqual(c, was) && from.nets == to.nets {
 		return nil
 	}

@@ -91,6 +91,7 @@ func pipelineOf(t *testing.T, by networksBy, sources ...string) (*pipeline, *col
 	health := edge.NewHealth(nil)
 	p := &pipeline{
 		stationParts: stationParts{
+			around: new(surroundings),
 			sender: sender{"test", "car1", "r"}, outlet: func(float64) edge.Publisher { return out },
 			health: health, degraded: new(atomic.Bool),
 		},

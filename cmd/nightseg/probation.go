@@ -38,6 +38,7 @@ func (p *pipeline) watchPast(ctx context.Context) {
 		}
 		for _, st := range p.all() {
 			st.remember()
+			st.doubt(p.health)
 		}
 	}
 }
@@ -52,6 +53,16 @@ func (st *station) remember() {
 		st.past = slices.Delete(st.past, 0, 1)
 	}
 	st.past = append(st.past, s)
+}
+
+// doubt tells where the light and the picture contradict each other.
+func (st *station) doubt(h *edge.Health) {
+	part := "camera " + st.id + " light"
+	if why := st.lane.relight.Doubt(); why != "" {
+		h.Set(part, why)
+	} else {
+		h.Clear(part)
+	}
 }
 
 // lately is what the station did in the last seconds.

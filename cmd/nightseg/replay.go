@@ -90,6 +90,7 @@ func (f *replayFlags) addLive(fs *pflag.FlagSet) {
 }
 
 func addCameraFlags(fs *pflag.FlagSet, c *settings.Camera) {
+	c.Night = settings.DefaultNight()
 	fs.StringVar(&c.ID, "camera", "front", "id of the camera in topics and messages")
 	fs.StringVar(&c.Fit, "fit", "bundle", "how a picture gets the bundle's shape: bundle, stretch, crop or letterbox")
 	fs.IntVar(&c.Rotate, "rotate", 0, "degrees clockwise: 0, 90, 180 or 270")

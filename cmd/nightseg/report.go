@@ -103,6 +103,7 @@ type reporter struct {
 	interval time.Duration
 	every    chan time.Duration // another interval; may be nil
 	stateDir string
+	board    func() *boardSnapshot                // may be nil
 	latest   func(camera string, s statsDocument) // may be nil
 }
 
@@ -173,10 +174,14 @@ func (r *reporter) health() {
 	if r.link.client == nil {
 		return
 	}
+	doc := readHealth(os.DirFS("/"), r.stateDir)
+	if r.board != nil {
+		doc.Board = r.board()
+	}
 	b, err := json.Marshal(struct {
 		healthDocument
 		Spool *spoolDocument `json:"spool,omitempty"`
-	}{readHealth(os.DirFS("/"), r.stateDir), r.link.spool()})
+	}{doc, r.link.spool()})
 	if err != nil {
 		slog.Error("health", "error", err)
 		return

@@ -31,6 +31,7 @@ type runFlags struct {
 	modelFlags
 	config  string
 	strict  bool
+	root    string
 	changed func(flag string) bool
 }
 
@@ -57,6 +58,7 @@ func newRunCommand(a *app) *cobra.Command {
 	f.addShape(c.Flags())
 	c.Flags().StringVar(&f.config, "config", "", "settings file (default: "+defaultConfig+" where it is there)")
 	c.Flags().BoolVar(&f.strict, "strict", false, "exit with 2 on bad settings, and with 1 on a bad bundle")
+	c.Flags().StringVar(&f.root, "root", "/", "folder with /sys, /proc and /dev of a recorded machine, for its board")
 	return c
 }
 
@@ -75,6 +77,9 @@ type service struct {
 	stats    chan time.Duration // another interval of the statistics
 	manager  *alive.Manager     // nil: no service manager started this
 	alive    *alive.Group       // nil: nobody wants to know
+	board    *boardService      // nil: none
+	around   surroundings
+	reported reportedNow
 }
 
 // Parts of the service that can be a reason to be degraded, beside the cameras.
@@ -95,6 +100,7 @@ func (a *app) run(ctx context.Context, f *runFlags) (err error) {
 		if s.link != nil {
 			s.link.status(degraded, reason)
 		}
+		s.board.show(degraded, reason)
 	})
 	fileErr := s.load(a.err)
 	if fileErr != nil && f.strict {
@@ -110,12 +116,19 @@ func (a *app) run(ctx context.Context, f *runFlags) (err error) {
 	if fileErr != nil {
 		s.health.Set(partFile, fileErr.Error())
 	}
+	if err := s.openBoard(cancel); err != nil {
+		return err
+	}
+	defer s.board.start(ctx)()
+	if !s.awaitCool(ctx) {
+		return s.board.ended()
+	}
 	nets, err := s.networks(ctx)
 	if ctx.Err() != nil { // told to stop meanwhile
 		if nets != nil {
-			return nets.engine.Close()
+			return errors.Join(s.board.ended(), nets.engine.Close())
 		}
-		return nil
+		return s.board.ended()
 	}
 	if err != nil {
 		s.health.Set(partBundle, err.Error())
@@ -125,7 +138,7 @@ func (a *app) run(ctx context.Context, f *runFlags) (err error) {
 		return err
 	}
 	s.loops(ctx)
-	return nil
+	return s.board.ended()
 }
 
 // load reads the settings file, or what stands in for it, with the flags that were
@@ -147,7 +160,7 @@ func (s *service) load(log io.Writer) error {
 	o := control.Options{
 		Bases: bases, Dir: filepath.Join(s.stateDir, "settings"), Run: s.run,
 		Answer: func(a settings.Ack) { s.link.answer(a) },
-		Report: func(r settings.Reported) { s.link.report(r) },
+		Report: s.report,
 		Degraded: func(reason string) {
 			s.health.Clear(partChange)
 			if reason != "" {
@@ -291,7 +304,7 @@ func (s *service) build(nets *loaded) error {
 		stationParts: stationParts{
 			sender: sender{s.settings.Fleet, s.settings.Device, s.run},
 			outlet: func(rate float64) edge.Publisher { return s.link.outlet(edge.Live, rate) },
-			health: s.health, alive: s.alive, degraded: &s.degraded,
+			health: s.health, alive: s.alive, degraded: &s.degraded, around: &s.around,
 		},
 		open: s.open, parallel: s.parallel,
 		meta: func(cameras []cameraMeta, n *loaded) error {
@@ -319,13 +332,14 @@ func (s *service) live(c settings.Settings, b *model.Bundle) settings.Live {
 func (s *service) loops(ctx context.Context) {
 	rep := &reporter{
 		link: s.link, lanes: s.pipeline.reported, interval: time.Duration(s.settings.Stats.Interval), every: s.stats,
-		stateDir: s.stateDir,
+		stateDir: s.stateDir, board: s.board.snapshot,
 	}
 	stop := rep.start()
 	nets := s.pipeline.now().nets
 	slog.Info("running", "run", s.run, "bundle", nets.bundle.Name, "provider", nets.engine.Info().Provider,
 		"broker", s.link.url)
 	s.pipeline.start(ctx)
+	s.board.started(s.pipeline)
 	s.link.status(s.health.State())
 	var wg sync.WaitGroup
 	wg.Go(func() { s.pipeline.watchPast(ctx) })

@@ -99,6 +99,7 @@ func endpointOf(b settings.Broker) mqtt.Endpoint {
 // adopt brings what is not of the pipeline into force.
 func (s *service) adopt(c settings.Settings) {
 	s.level.Set(logLevel(c.Log.Level))
+	s.settle(c)
 	select {
 	case <-s.stats: // nobody has taken the one before
 	default:

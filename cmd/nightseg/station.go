@@ -19,6 +19,8 @@ type station struct {
 	camera  *liveCamera
 	lane    *lane
 	witness *witness
+	outlook *outlook
+	night   *nightControl
 	stop    context.CancelFunc
 	done    chan struct{} // closed when the loop has ended
 
@@ -33,6 +35,7 @@ type stationParts struct {
 	health   *edge.Health
 	alive    *alive.Group
 	degraded *atomic.Bool
+	around   *surroundings
 }
 
 // newStation makes the station of a camera; start starts it.
@@ -46,18 +49,21 @@ func newStation(
 		id: c.ID, witness: newWitness(), done: make(chan struct{}),
 		camera: newLiveCamera(wanted{c, nets.bundle}, open, camera.NewWatcher(), p.health),
 	}
+	st.night = newNightControl(c, p.health)
+	st.outlook = &outlook{Source: st.camera, inner: st.camera, around: p.around, night: st.night}
 	infer, err := newNetworks(nets.engine, nets.bundle)
 	if err != nil {
 		return nil, err
 	}
 	st.lane, err = newLane(laneParts{
-		camera: c.ID, source: st.camera, degraded: p.degraded, engine: infer, tap: st.witness,
+		camera: c.ID, source: st.outlook, degraded: p.degraded, engine: infer, tap: st.witness,
 		publish: p.outlet(s.Publish.Rate), sender: p.sender,
 		Options: edge.Options{Policy: edge.Live, Health: p.health, Alive: p.alive},
 	}, s.Live(), nets.bundle)
 	if err != nil {
 		return nil, err
 	}
+	st.lane.relight.Spare(&p.around.gamma)
 	st.lane.blank.regions = decide.NewBlank(regionsOf(c))
 	st.lane.env.version.Store(version)
 	return st, nil
@@ -68,6 +74,9 @@ func (st *station) start(ctx context.Context, h *edge.Health) {
 	ctx, st.stop = context.WithCancel(ctx)
 	go func() {
 		defer close(st.done)
+		var night sync.WaitGroup
+		night.Go(func() { st.night.run(ctx) })
+		defer night.Wait()
 		if err := st.lane.loop.Run(ctx); err != nil {
 			h.Set(st.id, err.Error())
 			slog.Error("loop ended", "camera", st.id, "error", err)

@@ -91,6 +91,10 @@ type Meta struct {
 	Gain    float32 // mean luma after relighting / before; 1 when nothing was done, 0 when not known
 
 	DroppedBefore uint32 // frames of this camera lost since the one before
+
+	Lux        float32       // ambient light, at least what the sensor can tell; 0: not known
+	Exposure   time.Duration // that the camera was set to; 0: not known
+	CameraGain float32       // percent of the range of its gain; 0: the least, or not known
 }
 
 // Wall returns the capture time on the wall clock.

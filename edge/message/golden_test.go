@@ -5,7 +5,9 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"nightseg/edge/frame"
 )
@@ -15,7 +17,7 @@ var update = flag.Bool("update", false, "write the files of testdata/golden anew
 // TestGolden reads messages as they were written when the format was fixed:
 // what a vehicle has stored stays readable, whatever becomes of the writer.
 func TestGolden(t *testing.T) {
-	for name, m := range map[string]*frame.Mask{"street": street(48, 40, 7), "odd": odd()} {
+	for name, m := range map[string]*frame.Mask{"street": street(48, 40, 7), "odd": odd(), "lit": lit()} {
 		m.Class = classes(t, name, m.Class) // from a file: other processors round a street in other ways
 		for _, c := range Codecs() {
 			file := filepath.Join("testdata", "golden", name+"."+c.Extension())
@@ -55,6 +57,45 @@ func classes(t *testing.T, name string, now []uint8) []uint8 {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// lit is of a camera that is controlled, with a light sensor beside it: members that
+// messages did not have at first.
+func lit() *frame.Mask {
+	m := street(48, 40, 9)
+	m.Lux, m.Exposure, m.CameraGain = 0.54, 16700*time.Microsecond, 62.5
+	return m
+}
+
+// TestDarkHeader: where nothing is known of the light, a header is as it was before there
+// were members for it.
+func TestDarkHeader(t *testing.T) {
+	with := testHeader()
+	with.Meta = lit().Meta
+	without := testHeader()
+	without.Meta = with.Meta
+	without.Lux, without.Exposure, without.CameraGain = 0, 0, 0
+	b := string(appendHeader(nil, with))
+	const news = `"lux":0.54,"exposure_us":16700,"camera_gain":62.5,`
+	if old := strings.Replace(b, news, "", 1); old == b || old != string(appendHeader(nil, without)) {
+		t.Errorf("with light: %s", b)
+	}
+	for text, want := range map[string]frame.Meta{
+		`"exposure_us":100,"camera_gain":0`: {Exposure: 100 * time.Microsecond},
+		`"camera_gain":3`:                   {CameraGain: 3},
+		`"lux":0.01`:                        {Lux: 0.01},
+	} {
+		h := Header{Meta: want}
+		if b := string(appendHeader(nil, &h)); !strings.Contains(b, ","+text+",") {
+			t.Errorf("no %s in %s", text, b)
+		}
+	}
+	for _, bad := range []string{"-1", "1.5", "null", "9223372036854775807"} {
+		var h Header
+		if h.UnmarshalJSON([]byte(strings.Replace(b, "16700", bad, 1))) == nil {
+			t.Errorf("an exposure of %s is taken", bad)
+		}
+	}
 }
 
 // odd has every kind of run, long ones too, and every class.

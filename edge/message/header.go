@@ -29,6 +29,9 @@ import (
 //	settings        version of the settings in force; 0: those of the file
 //	dropped_before  frames of this camera lost since the one before
 //	name            name of a recorded frame; absent for a live one
+//	lux             ambient light; absent where no sensor tells it
+//	exposure_us     exposure that the camera was set to; absent where it is not known
+//	camera_gain     gain that it was set to, percent of its range; absent where it is not known
 //	width, height   of the mask
 //
 // (device, run, camera, seq) is unique. Numbers that are not finite are null.
@@ -94,9 +97,24 @@ func appendHeader(b []byte, h *Header) []byte {
 	if h.Name != "" {
 		b = appendText(b, "name", h.Name)
 	}
+	b = appendLight(b, h)
 	b = appendInt(b, "width", int64(h.W))
 	b = appendInt(b, "height", int64(h.H))
 	return append(b, '}')
+}
+
+// appendLight appends what is known of the light; where nothing is, nothing.
+func appendLight(b []byte, h *Header) []byte {
+	if h.Lux != 0 {
+		b = appendFloat(appendKey(b, "lux"), float64(h.Lux), 32)
+	}
+	if h.Exposure != 0 {
+		b = appendInt(b, "exposure_us", h.Exposure.Microseconds())
+	}
+	if h.Exposure != 0 || h.CameraGain != 0 {
+		b = appendFloat(appendKey(b, "camera_gain"), float64(h.CameraGain), 32)
+	}
+	return b
 }
 
 func appendInt(b []byte, key string, v int64) []byte {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"strconv"
+	"time"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -136,6 +137,16 @@ func parseInt[T ~int | ~int64](v []byte, dst *T) bool {
 	n, err := strconv.ParseInt(string(v), 10, 64)
 	*dst = T(n)
 	return err == nil && int64(T(n)) == n
+}
+
+// parseMicroseconds reads a time that is not negative.
+func parseMicroseconds(v []byte, dst *time.Duration) bool {
+	n, err := strconv.ParseInt(string(v), 10, 64)
+	if err != nil || n < 0 || n > math.MaxInt64/int64(time.Microsecond) {
+		return false
+	}
+	*dst = time.Duration(n) * time.Microsecond
+	return true
 }
 
 func parseUint[T ~uint32 | ~uint64](v []byte, dst *T) bool {

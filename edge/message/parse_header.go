@@ -44,14 +44,17 @@ const (
 	mDropped
 	mWidth
 	mHeight
-	mName // the only one that may be absent
+	mName // this one and those that follow may be absent
+	mLux
+	mExposure
+	mCameraGain
 )
 
 // memberNames are in the order of the constants above.
 var memberNames = [...]string{
 	"schema", "codec", "fleet", "device", "camera", "run", "seq", "mono_ns", "wall_offset_ns", "published_ns", "flags",
 	"luma", "relight", "gain", "source", "to_source", "valid", "bundle", "settings", "dropped_before", "width", "height",
-	"name",
+	"name", "lux", "exposure_us", "camera_gain",
 }
 
 // String returns the name on the wire.
@@ -158,6 +161,12 @@ func (r *Reader) set(h *Header, m member, v []byte) bool {
 		return parseInt(v, &h.Settings)
 	case mDropped:
 		return parseUint(v, &h.DroppedBefore)
+	case mLux:
+		return parseFloat(v, &h.Lux)
+	case mExposure:
+		return parseMicroseconds(v, &h.Exposure)
+	case mCameraGain:
+		return parseFloat(v, &h.CameraGain)
 	case mWidth:
 		return parseInt(v, &h.W)
 	case mHeight:

@@ -57,6 +57,18 @@ type Reported struct {
 	FileError string          `json:"file_error,omitempty"` // why the settings file is not in force
 	Rejected  *Ack            `json:"last_rejected,omitempty"`
 	Figures   json.RawMessage `json:"probation,omitempty"` // what the last probation has measured
+	Shed      *Shed           `json:"shed,omitempty"`      // what of Settings is not done at the moment
+}
+
+// Shed is work that the settings ask for, and that is left out because it is too hot.
+type Shed struct {
+	Step   string    `json:"step"`
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"`
+	Rate   float64   `json:"rate"`             // share of the frames that are segmented
+	Gamma  bool      `json:"gamma,omitempty"`  // in place of the relight network
+	Small  bool      `json:"small,omitempty"`  // another bundle, or a smaller shape of it
+	Cannot string    `json:"cannot,omitempty"` // why a part of it was not done
 }
 
 // JSON returns the wire form.

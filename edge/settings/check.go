@@ -17,6 +17,7 @@ func (s Settings) Validate() error {
 func (d *decoder) check(s Settings) {
 	d.checkTags(reflectOf(&s), path{})
 	d.crossRelight(s.Relight)
+	d.crossLux(s.Relight)
 	d.crossBroker(s)
 	if p := s.Probation; time.Duration(p.Most) < time.Duration(p.Seconds)*time.Second {
 		d.fail(path{"probation", "most"}, time.Duration(p.Most).String(),
@@ -56,6 +57,14 @@ func (d *decoder) crossRelight(r Relight) {
 		d.fail(path{"relight", "bright"}, show(r.Bright),
 			fmt.Sprintf("below relight.dark (%v)", r.Dark), "at least relight.dark",
 			"leave a gap of 10 or more, so that relighting does not flutter")
+	}
+}
+
+func (d *decoder) crossLux(r Relight) {
+	if r.BrightLux < r.DarkLux {
+		d.fail(path{"relight", "bright_lux"}, show(r.BrightLux),
+			fmt.Sprintf("below relight.dark_lux (%v)", r.DarkLux), "at least relight.dark_lux",
+			"leave a gap: twice or more, so that relighting does not flutter")
 	}
 }
 

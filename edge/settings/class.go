@@ -42,7 +42,7 @@ type CameraChange struct {
 	Added   bool
 	Removed bool
 	Reopen  bool // it is there in both, but not in the same way
-	Blank   bool // only other parts are blanked: it need not be opened anew
+	Blank   bool // only other parts are blanked, or its exposure is another: it need not be opened anew
 }
 
 // Difference is a key with two values.

@@ -68,6 +68,16 @@ func TestChanges(t *testing.T) {
 			Changed{Stage: true, Cameras: []CameraChange{{ID: "rear", Blank: true}}},
 			"cameras[rear].blank",
 		},
+		{
+			"night", func(s *Settings) { s.Cameras[0].Night.Mode = "auto" },
+			Changed{Stage: true, Cameras: []CameraChange{{ID: "front", Blank: true}}},
+			"cameras[front].night.mode",
+		},
+		{
+			"board", func(s *Settings) { s.Board.Lamp.Level, s.Board.Governor, s.Relight.DarkLux = 0.5, false, 9 },
+			Changed{Stage: true, Service: true},
+			"relight.dark_lux board.governor board.lamp.level",
+		},
 		{"another camera", func(s *Settings) { s.Cameras[1].ID = "left" }, Changed{Cameras: []CameraChange{
 			{ID: "left", Added: true}, {ID: "rear", Removed: true},
 		}}, "cameras[left] cameras[rear]"},

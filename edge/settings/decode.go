@@ -214,7 +214,7 @@ func (d *decoder) cameraUnder(entry node) Camera {
 			}
 		}
 	}
-	return Camera{Fit: defaultCamera().Fit} // id and source have no default in a list
+	return Camera{Fit: defaultCamera().Fit, Night: DefaultNight()} // id and source have no default in a list
 }
 
 func fieldOf(t reflect.Type, name string) (int, bool) {

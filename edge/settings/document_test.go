@@ -20,7 +20,7 @@ func TestParseDesired(t *testing.T) {
 	file.Reweight.Std = &std
 	const doc = `{"version":7,"id":"x","schema":1,"relight":{"mode":"clahe"},"reweight":{"std":0},"threshold":0.3,
 		"bundle":"other","engine":{"threads":2},"broker":{"url":"mqtt://hub:1883"},"log":{"level":"debug"},
-		"cameras":[{"id":"rear","rate":9,"blank":[]},{"id":"left","source":"csi://1"}]}`
+		"cameras":[{"id":"rear","rate":9,"blank":[],"night":{"mode":"auto","gain":50}},{"id":"left","source":"csi://1"}]}`
 	d, errs := ParseDesired([]byte(doc), file)
 	if len(errs) > 0 {
 		t.Fatal(errs)
@@ -31,8 +31,11 @@ func TestParseDesired(t *testing.T) {
 	want.Bundle, want.Engine.Threads = "other", 2
 	want.Broker.URL, want.Log.Level = "mqtt://hub:1883", "debug"
 	want.Cameras = []Camera{
-		{ID: "rear", Source: "rtsp://192.168.0.20/stream", Fit: "bundle", Rotate: 180, Rate: 9},
-		{ID: "left", Source: "csi://1", Fit: "bundle"},
+		{
+			ID: "rear", Source: "rtsp://192.168.0.20/stream", Fit: "bundle", Rotate: 180, Rate: 9,
+			Night: Night{"auto", 16, 50, 60},
+		},
+		{ID: "left", Source: "csi://1", Fit: "bundle", Night: DefaultNight()},
 	}
 	if !reflect.DeepEqual(d.Settings, want) || d.Version != 7 || d.ID != "x" || d.SHA256 != want.Hash() {
 		t.Errorf("got %+v\nwant settings %+v", d, want)

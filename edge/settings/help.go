@@ -42,10 +42,15 @@ var help = map[string]string{
 	"engine.lib_dir":   "folder of the engine's library; empty: where the set-up put it",
 	"relight.mode": "none, automatic exposure, local contrast, or the relight network of the bundle; bundle: " +
 		"what the bundle recommends",
-	"relight.gate":   "dark: only frames whose mean luminance is low",
-	"relight.dark":   "gate dark: relighting begins below it",
-	"relight.bright": "gate dark: relighting ends above it",
-	"reweight.mode":  "what the weights multiply; bundle: as the bundle says",
+	"relight.gate": "dark: only frames that were taken in the dark, by the light sensor of the board, or where it " +
+		"tells nothing by their mean luminance",
+	"relight.dark":       "gate dark: relighting begins below it",
+	"relight.bright":     "gate dark: relighting ends above it",
+	"relight.dark_lux":   "gate dark, with a light sensor: relighting begins below it; 0: the sensor is not asked",
+	"relight.bright_lux": "gate dark, with a light sensor: relighting ends above it",
+	"relight.doubt": "how long sensor and picture may contradict each other before the service is degraded; 0s: " +
+		"for ever",
+	"reweight.mode": "what the weights multiply; bundle: as the bundle says",
 	"reweight.std": "spread of the class weights around 1; 0: off; null: as the bundle says. Bundles " +
 		"of unequal class shares allow less than 1",
 	"publish.qos":   "0: a mask is sent once; 1: until the broker has acknowledged it",
@@ -74,6 +79,26 @@ var help = map[string]string{
 	"cameras.blank.y0": "top edge",
 	"cameras.blank.x1": "right edge, above x0",
 	"cameras.blank.y1": "bottom edge, above y0",
+	"cameras.night":    "exposure and gain of a V4L2 camera",
+	"cameras.night.mode": "off: as the camera does by itself; auto: set by the mean luminance, exposure first, then " +
+		"gain; manual: set to the values below",
+	"cameras.night.exposure": "auto: the longest one, so that what moves does not smear; manual: the exposure",
+	"cameras.night.gain":     "auto: the highest one; manual: the gain",
+	"cameras.night.target":   "auto: the mean luminance aimed at",
+	"board":                  "the board around the camera: sensors, lamp, LED, buttons, heat, supply",
+	"board.description": "none; auto: the description that ships for this machine; the name of one that ships; or " +
+		"a YAML file (nightseg board list)",
+	"board.light":    "use the light sensor for relight.gate and the lamp",
+	"board.led":      "show the state on the LED",
+	"board.buttons":  "tell of the buttons; one that is held stops the service",
+	"board.governor": "shed work when it is too hot",
+	"board.battery":  "stop when the vehicle's battery is low",
+	"board.small_bundle": "bundle with the same classes to go on with as the last thing when it is too hot; empty: " +
+		"the smallest shape of the bundle in force",
+	"board.lamp":       "the lamp of the description",
+	"board.lamp.mode":  "auto: on in the dark",
+	"board.lamp.level": "brightness of a dimmed lamp",
+	"board.lamp.feed":  "pipe of nightseg-lamp.service; empty: the lamp's program is started by this one",
 	"stats.interval":   "time between two messages on cam/<id>/stats",
 	"log.level":        "least important line that is logged",
 	"log.format": "text: for people; journal: JSON with priorities, for journald; auto: journal where standard " +

@@ -34,6 +34,7 @@ type Settings struct {
 	Stats     Stats     `json:"stats" live:"stage"`
 	Log       Log       `json:"log" live:"service"`
 	Probation Probation `json:"probation" live:"service"`
+	Board     Board     `json:"board" live:"service"`
 }
 
 // Broker says where masks go. With an URL of "embedded" the broker runs in this
@@ -68,6 +69,10 @@ type Relight struct {
 	Gate   string  `json:"gate" enum:"always,dark,never"`
 	Dark   float64 `json:"dark" unit:"mean luma" min:"0" max:"255"`
 	Bright float64 `json:"bright" unit:"mean luma" min:"0" max:"255"`
+
+	DarkLux   float64  `json:"dark_lux" unit:"lux" min:"0" max:"100000"`
+	BrightLux float64  `json:"bright_lux" unit:"lux" min:"0" max:"100000"`
+	Doubt     Duration `json:"doubt" min:"0s" max:"1h"`
 }
 
 // Reweight says how class probabilities are re-weighted. What is not set is
@@ -95,6 +100,7 @@ type Camera struct {
 	Rate   float64 `json:"rate" unit:"frames per second" min:"0" max:"1000"`
 	Loop   bool    `json:"loop"`
 	Blank  Regions `json:"blank" live:"stage" min:"0" max:"16"`
+	Night  Night   `json:"night" live:"stage"`
 }
 
 // Region is a rectangle in fractions of a camera's picture, from its top left.
@@ -158,7 +164,7 @@ func Default() Settings {
 			Trial: Duration(20 * time.Second),
 		},
 		Engine:    Engine{Name: "onnxruntime", Provider: "auto", Precision: "int8"},
-		Relight:   Relight{Mode: "bundle", Gate: "dark", Dark: 70, Bright: 85},
+		Relight:   defaultRelight(),
 		Reweight:  Reweight{Mode: "bundle"},
 		Codec:     "png",
 		Publish:   Publish{Queue: 4},
@@ -167,11 +173,18 @@ func Default() Settings {
 		Stats:     Stats{Interval: Duration(time.Second)},
 		Log:       Log{Level: "info", Format: "auto"},
 		Probation: Probation{Seconds: 5, Frames: 30, Most: Duration(30 * time.Second)},
+		Board:     defaultBoard(),
 	}
 }
 
 func defaultCamera() Camera {
-	return Camera{ID: "front", Source: "v4l2:///dev/video0", Fit: "bundle"}
+	return Camera{ID: "front", Source: "v4l2:///dev/video0", Fit: "bundle", Night: DefaultNight()}
+}
+
+func defaultRelight() Relight {
+	return Relight{
+		Mode: "bundle", Gate: "dark", Dark: 70, Bright: 85, DarkLux: 50, BrightLux: 200, Doubt: Duration(time.Minute),
+	}
 }
 
 // hostDevice makes an id of the host name: what an id may not hold becomes "-".

@@ -57,10 +57,10 @@ func example() Settings {
 	s := Default()
 	s.Fleet, s.Device = "demo", "car1"
 	s.Cameras = []Camera{
-		{ID: "front", Source: "v4l2:///dev/video0", Fit: "bundle", Rate: 30},
+		{ID: "front", Source: "v4l2:///dev/video0", Fit: "bundle", Rate: 30, Night: DefaultNight()},
 		{
 			ID: "rear", Source: "rtsp://192.168.0.20/stream", Fit: "bundle", Rotate: 180,
-			Blank: Regions{{X0: 0, Y0: 0.9, X1: 1, Y1: 1}},
+			Blank: Regions{{X0: 0, Y0: 0.9, X1: 1, Y1: 1}}, Night: DefaultNight(),
 		},
 	}
 	return s
@@ -122,7 +122,7 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 		{"key of the document", "relight:\n  codec: png\n", "line 2: relight.codec: unknown key; " +
 			"did you mean the key codec of the document itself?"},
 		{"strange key", "relight:\n  zzzzzz: 1\n", "line 2: relight.zzzzzz: unknown key; " +
-			"known keys: mode, gate, dark, bright"},
+			"known keys: mode, gate, dark, bright, dark_lux, bright_lux, doubt"},
 		{
 			"near value", "\n\ncodec: pgn\n",
 			`line 3: codec: no such value: "pgn"; allowed: png, rle-zstd; did you mean "png"?`,
@@ -176,6 +176,15 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 			"bright below dark", "relight: {dark: 90, bright: 80}\n",
 			`relight.bright: below relight.dark (90): "80"`,
 		},
+		{
+			"day below night", "relight: {dark_lux: 300}\n",
+			`relight.bright_lux: below relight.dark_lux (300): "200"`,
+		},
+		{
+			"exposure", "cameras: [{id: a, source: b, night: {exposure: 0}}]\n",
+			`cameras[0].night.exposure: out of range: "0"; allowed: 0.1 to 1000 ms`,
+		},
+		{"lamp", "board: {lamp: {level: 0}}\n", `board.lamp.level: out of range: "0"; allowed: 0.01 to 1 of`},
 		{"url", "broker: {url: http://x}\n", `broker.url: no such broker: "http://x"`},
 		{
 			"ca without tls", "broker: {ca_file: x.pem}\n",

@@ -64,7 +64,7 @@ type Board struct {
 	rails  *poll.Value[railReadings]
 	lights map[string]*light.Meter
 	led    *indicate.Indicator
-	status *output
+	status *statusLED
 
 	governor *governor.Governor // of the goroutine that watches, in Run
 	guard    *power.Guard
@@ -96,7 +96,7 @@ func New(root tree.Root, d Description, o Options) *Board {
 		})
 	}
 	if d.Status != "" {
-		b.status = &output{open: func() (Output, error) { return OpenOutput(root, &b.d, d.Status) }}
+		b.status = &statusLED{open: func() (Output, error) { return OpenOutput(root, &b.d, d.Status) }}
 		b.led = indicate.New(b.status)
 	}
 	if d.Governor != nil {
@@ -323,9 +323,9 @@ func (b *Board) known() (problems map[string]string, counters map[string]bus.Cou
 	return maps.Clone(b.problems), counters
 }
 
-// output opens an output when it is set for the first time, and again some time after
+// statusLED opens an output when it is set for the first time, and again some time after
 // that failed.
-type output struct {
+type statusLED struct {
 	open func() (Output, error)
 	mu   sync.Mutex
 	now  Output
@@ -334,7 +334,7 @@ type output struct {
 }
 
 // Set implements indicate.Output.
-func (o *output) Set(on bool) error {
+func (o *statusLED) Set(on bool) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.now == nil {
@@ -355,7 +355,7 @@ func (o *output) Set(on bool) error {
 	return nil
 }
 
-func (o *output) close() error {
+func (o *statusLED) close() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.now == nil {

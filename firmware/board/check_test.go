@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"nightseg/firmware/light"
+	"nightseg/firmware/output"
 	"nightseg/firmware/tree"
 )
 
@@ -152,7 +153,7 @@ func TestOutputs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dim := p.(*Dimmer)
+	dim := p.(*output.Dimmer)
 	is := func(when, period, duty, enable string) {
 		t.Helper()
 		for file, want := range map[string]string{"period": period, "duty_cycle": duty, "enable": enable} {

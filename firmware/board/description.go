@@ -15,6 +15,7 @@ import (
 
 	"nightseg/firmware/button"
 	"nightseg/firmware/governor"
+	"nightseg/firmware/lamp"
 	"nightseg/firmware/light"
 	"nightseg/firmware/line"
 	"nightseg/firmware/power"
@@ -42,6 +43,13 @@ type Description struct {
 	Status   string                     `yaml:"status"` // the output that shows the state
 	Governor *governor.Config           `yaml:"governor"`
 	Battery  *power.GuardConfig         `yaml:"battery"`
+	Lamp     *LampConfig                `yaml:"lamp"`
+}
+
+// LampConfig is an output that is a lamp, with its limits.
+type LampConfig struct {
+	Output      string `yaml:"output"`
+	lamp.Limits `yaml:",inline"`
 }
 
 // PWM is a channel of a controller.
@@ -135,6 +143,9 @@ func (d *Description) Validate() error {
 			v.bad("status: %q is no output with a line or an led", d.Status)
 		}
 	}
+	if d.Lamp != nil {
+		v.lamp(d.Lamp)
+	}
 	if g := d.Governor; g != nil {
 		if err := g.Validate(); err != nil {
 			v.bad("governor.%w", err)
@@ -202,6 +213,18 @@ func (v *validator) maps() {
 	types := slices.Sorted(maps.Values(v.d.Zones))
 	if len(slices.Compact(slices.Clone(types))) < len(types) {
 		v.bad("zones: a type is given twice")
+	}
+}
+
+func (v *validator) lamp(c *LampConfig) {
+	if o, ok := v.d.Outputs[c.Output]; !ok || o.LED != "" || c.Output == v.d.Status {
+		v.bad("lamp.output: %q is no output of its own with a line or a pwm", c.Output)
+	}
+	if _, ok := v.d.Zones[c.Zone]; !ok && c.Zone != "" {
+		v.bad("lamp.zone: %q is not under zones", c.Zone)
+	}
+	if err := c.Validate(); err != nil {
+		v.bad("lamp: %w", err)
 	}
 }
 

@@ -1,150 +1,53 @@
 package board
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"math"
-	"path"
-	"strconv"
-	"strings"
 
-	"nightseg/firmware/line"
+	"nightseg/firmware/lamp"
+	"nightseg/firmware/output"
 	"nightseg/firmware/tree"
 )
 
 // Output is something that is turned on and off. Close turns it off.
-type Output interface {
-	Set(on bool) error
-	Close() error
-}
+type Output = output.Output
 
 // OpenOutput opens an output of a description, which is off then.
 func OpenOutput(root tree.Root, d *Description, name string) (Output, error) {
-	c, ok := d.Outputs[name]
-	var o Output
-	var err error
-	switch {
-	case !ok:
-		return nil, fmt.Errorf("no output is called %q in the description of %s", name, d.Name)
-	case c.Line != "":
-		o, err = line.OpenOutput(root, d.Lines[c.Line], c.ActiveLow)
-	case c.LED != "":
-		o, err = openLED(root, c.LED)
-	default:
-		o, err = openPWM(root, d.PWM[c.PWM], c)
+	c, err := d.output(name)
+	if err != nil {
+		return nil, err
 	}
+	o, err := output.Open(root, c)
 	if err != nil {
 		return nil, fmt.Errorf("output %s: %w", name, err)
 	}
 	return o, nil
 }
 
-// LED is one that the kernel drives.
-type LED struct {
-	root tree.Root
-	dir  string
-	most string // brightness
+// LampConfig is what the lamp's program is told of a description's lamp; ok is false where
+// it has none.
+func (d *Description) LampConfig() (c lamp.Config, ok bool) {
+	if d.Lamp == nil {
+		return c, false
+	}
+	o, err := d.output(d.Lamp.Output)
+	if err != nil { // cannot be: it was checked
+		return c, false
+	}
+	c = lamp.Config{Output: o, Limits: d.Lamp.Limits}
+	c.Zone = d.Zones[d.Lamp.Zone]
+	return c, true
 }
 
-func openLED(root tree.Root, name string) (*LED, error) {
-	l := &LED{root: root, dir: path.Join("/sys/class/leds", name)}
-	most, err := root.Number(path.Join(l.dir, "max_brightness"))
-	if err != nil {
-		return nil, fmt.Errorf("%w (see the names in /sys/class/leds)", err)
+// output is what the names of an output stand for.
+func (d *Description) output(name string) (output.Config, error) {
+	c, ok := d.Outputs[name]
+	if !ok {
+		return output.Config{}, fmt.Errorf("no output is called %q in the description of %s", name, d.Name)
 	}
-	l.most = strconv.Itoa(int(most))
-	// A trigger of the kernel's, such as that of the card, would write over what we set.
-	if err := root.Write(path.Join(l.dir, "trigger"), "none"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	return l, l.Set(false)
+	pwm := d.PWM[c.PWM]
+	return output.Config{
+		Line: d.Lines[c.Line], ActiveLow: c.ActiveLow, LED: c.LED,
+		PWM: pwm.Node, Channel: pwm.Channel, Hertz: c.Hertz, Most: c.Most,
+	}, nil
 }
-
-// Set implements Output.
-func (l *LED) Set(on bool) error {
-	word := "0"
-	if on {
-		word = l.most
-	}
-	return l.root.Write(path.Join(l.dir, "brightness"), word)
-}
-
-// Close implements Output.
-func (l *LED) Close() error { return l.Set(false) }
-
-// Dimmer is a PWM channel.
-type Dimmer struct {
-	root   tree.Root
-	dir    string
-	period float64 // ns
-	most   float64 // percent
-}
-
-// pwmDir finds the folder of a channel's controller by the node of the device tree: the
-// numbers of the controllers change.
-func pwmDir(root tree.Root, p PWM) (string, error) {
-	for _, dir := range root.Glob("/sys/class/pwm/pwmchip*") {
-		uevent, err := root.Word(path.Join(dir, "device/uevent"))
-		if err != nil {
-			continue
-		}
-		for l := range strings.Lines(uevent) {
-			if node, ok := strings.CutPrefix(strings.TrimSpace(l), "OF_FULLNAME="); ok && path.Base(node) == p.Node {
-				return dir, nil
-			}
-		}
-	}
-	return "", fmt.Errorf("no PWM controller is %s: turn the pin's function on "+
-		"(Jetson: /opt/nvidia/jetson-io/jetson-io.py; Raspberry Pi: dtoverlay=pwm)", p.Node)
-}
-
-func openPWM(root tree.Root, p PWM, c OutputConfig) (*Dimmer, error) {
-	chip, err := pwmDir(root, p)
-	if err != nil {
-		return nil, err
-	}
-	d := &Dimmer{
-		root: root, dir: path.Join(chip, fmt.Sprintf("pwm%d", p.Channel)),
-		period: math.Round(1e9 / c.Hertz), most: c.Most,
-	}
-	if !root.Exists(d.dir) {
-		if err := root.Write(path.Join(chip, "export"), strconv.Itoa(p.Channel)); err != nil {
-			return nil, err
-		}
-	}
-	// The kernel refuses a period below the duty that was set before.
-	for _, w := range []struct {
-		file string
-		ns   float64
-	}{{"duty_cycle", 0}, {"period", d.period}, {"enable", 1}} {
-		if err := d.write(w.file, w.ns); err != nil {
-			return nil, err
-		}
-	}
-	return d, nil
-}
-
-func (d *Dimmer) write(file string, v float64) error {
-	return d.root.Write(path.Join(d.dir, file), strconv.FormatInt(int64(v), 10))
-}
-
-// Dim sets the share of the time that it is on; more than the description allows is an
-// error.
-func (d *Dimmer) Dim(percent float64) error {
-	if !(percent >= 0 && percent <= d.most) {
-		return fmt.Errorf("%v %% is not 0 to %v %%, the most that the description allows", percent, d.most)
-	}
-	return d.write("duty_cycle", math.Round(d.period*percent/100))
-}
-
-// Set implements Output; on is the most that is allowed.
-func (d *Dimmer) Set(on bool) error {
-	if on {
-		return d.Dim(d.most)
-	}
-	return d.Dim(0)
-}
-
-// Close implements Output.
-func (d *Dimmer) Close() error { return errors.Join(d.Dim(0), d.write("enable", 0)) }
