@@ -3,6 +3,7 @@ package update
 import (
 	"errors"
 	"fmt"
+	"syscall"
 )
 
 // Reason is the kind of a refusal.
@@ -16,9 +17,10 @@ const (
 	WrongDevice  Reason = "device"    // made for others
 	Downgrade    Reason = "version"   // older than what is there, or too far ahead
 	NoSpace      Reason = "space"
-	OnTrial      Reason = "trial"  // another one has yet to prove itself
-	NotFetched   Reason = "fetch"  // it did not come
-	NotStarted   Reason = "starts" // it was taken back
+	OnTrial      Reason = "trial"   // another one has yet to prove itself
+	NotFetched   Reason = "fetch"   // it did not come
+	NotInstalled Reason = "install" // the installer could not, or did not
+	NotStarted   Reason = "starts"  // it was taken back
 	Superseded   Reason = "superseded"
 )
 
@@ -40,8 +42,11 @@ func refuse(r Reason, format string, args ...any) error {
 // may help.
 func reasonOf(err error) Reason {
 	var r *Refusal
-	if errors.As(err, &r) {
+	switch {
+	case errors.As(err, &r):
 		return r.Reason
+	case errors.Is(err, syscall.ENOSPC):
+		return NoSpace
 	}
 	return ""
 }

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
-	"syscall"
 	"time"
 
 	"nightseg/edge/disk"
@@ -16,8 +15,8 @@ import (
 
 // Options say what a Machine works with.
 type Options struct {
-	Open     func() (disk.Tree, error)        // the service's folder of updates, locked
-	Bundles  func() (disk.Tree, error)        // the slots of bundles
+	Open     func() (disk.Tree, error)         // the service's folder of updates, locked
+	Bundles  func() (disk.Tree, error)         // the slots of bundles
 	Programs func(name string) ([]byte, error) // files of the folder of the slots of programs
 	Keys     func() (Keys, error)
 	Target   Target
@@ -262,9 +261,6 @@ func (m *Machine) work(ctx context.Context, d disk.Tree, r *record) (more bool) 
 	case reasonOf(err) != "":
 		r.Job.fail(Failed, reasonOf(err), "%v", err)
 		err = errors.Join(d.RemoveAll(partFile), d.RemoveAll(RequestDir))
-	case errors.Is(err, syscall.ENOSPC):
-		r.Job.fail(Failed, NoSpace, "%v", err)
-		err = d.RemoveAll(partFile)
 	}
 	m.log(err)
 	if *r.Job == before {

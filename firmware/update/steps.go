@@ -1,6 +1,7 @@
 package update
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -154,14 +155,14 @@ func (m *Machine) awaitInstaller(d disk.Tree, j *Job) error {
 	o, err := ReadOutcome(m.o.Programs)
 	switch {
 	case err != nil:
-		return refuse(NotStarted, "what became of it cannot be read: %w", err)
+		return refuse(NotInstalled, "what became of it cannot be read: %w", err)
 	case o.Update == j.Update && o.Slot != "":
 		j.is(Installed)
 		return nil
 	case o.Error != "":
-		return refuse(o.Reason, "%s", o.Error)
+		return refuse(cmp.Or(o.Reason, NotInstalled), "%s", o.Error)
 	}
-	return refuse(NotStarted, "the installer has left no word: journalctl -u nightseg-update")
+	return refuse(NotInstalled, "the installer has left no word: journalctl -u nightseg-update")
 }
 
 // awaitProof looks how an installed program does.

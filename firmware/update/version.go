@@ -7,8 +7,21 @@ import (
 
 // Compare orders versions as Debian's packages do, which is also the order of
 // versions like 3.10.0: numbers count as numbers, "~" is before everything, also the
-// end. It returns -1, 0 or 1.
+// end, and what follows the last "-" counts only where all before it is equal. It
+// returns -1, 0 or 1.
 func Compare(a, b string) int {
+	cut := func(s string) (version, revision string) {
+		if i := strings.LastIndexByte(s, '-'); i >= 0 {
+			return s[:i], s[i+1:]
+		}
+		return s, ""
+	}
+	x, i := cut(a)
+	y, j := cut(b)
+	return cmp.Or(compare(x, y), compare(i, j))
+}
+
+func compare(a, b string) int {
 	for a != "" || b != "" {
 		var x, y string
 		x, a = split(a, false)

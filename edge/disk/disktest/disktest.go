@@ -363,7 +363,7 @@ func (m *FS) Killed(n int, part float64) *FS {
 // Cut returns the folder as a power cut after n operations may leave it: of
 // what was not synced, each part may be there, torn, or not, in any order.
 func (m *FS) Cut(n int, r *rand.Rand) *FS {
-	synced := map[int]int{}    // file: index of its last sync
+	synced := map[int]int{}  // file: index of its last sync
 	dirs := map[string]int{} // folder: index of its last sync
 	for i, op := range m.ops[:n] {
 		switch op.Kind {
