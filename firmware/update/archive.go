@@ -96,12 +96,25 @@ func noEOF(err error) error {
 // Verify says why the update is not what a trusted key has signed, or not for the
 // machine. The signature comes first: nothing else is looked at without one.
 func (u *Update) Verify(ctx context.Context, keys Keys, t Target) error {
-	if err := keys.verify(u.text, u.signature); err != nil {
-		return fmt.Errorf("%s %s: %w", u.Name, u.Version, err)
+	if err := u.Signed(keys); err != nil {
+		return err
 	}
 	if err := u.Fits(t); err != nil {
 		return err
 	}
+	return u.Content(ctx)
+}
+
+// Signed says why no trusted key has signed the update.
+func (u *Update) Signed(keys Keys) error {
+	if err := keys.verify(u.text, u.signature); err != nil {
+		return fmt.Errorf("%s %s: %w", u.Name, u.Version, err)
+	}
+	return nil
+}
+
+// Content says why the payload is not what was signed.
+func (u *Update) Content(ctx context.Context) error {
 	hash := sha256.New()
 	if _, err := io.Copy(hash, reader(ctx, io.NewSectionReader(u.payload, 0, u.payload.Size()))); err != nil {
 		return fmt.Errorf("%s %s: payload: %w", u.Name, u.Version, err)

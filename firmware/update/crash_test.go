@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
-
-	"nightseg/edge/disk"
 )
 
 // life is what happens on a device from the command to an update that has proven
 // itself, in steps. It begins anywhere, with what is on the disk.
 func (d *device) life(m *Machine) error {
+	m.recall()
 	for range 8 {
 		d.steps(m)
 		if _, err := d.installer(); err != nil && !errors.Is(err, ErrNoRequest) {
@@ -150,11 +149,7 @@ func (d *device) after(kind Kind, j *Job, end Job) error {
 	n := d.m.Count()
 	if asked {
 		m := d.machine()
-		m.locked(func(_ disk.Tree, r *record) {
-			for _, id := range r.IDs {
-				m.known[id] = true
-			}
-		})
+		m.recall()
 		d.ask(m, "new", "http://x/u")
 		if d.m.Count() != n {
 			return errors.New("a repeated command did something")

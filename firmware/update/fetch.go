@@ -75,12 +75,18 @@ func (m *Machine) fetch(ctx context.Context, d disk.Tree, r *record) error {
 }
 
 // pull reads from one connection for as long as something comes.
-func (m *Machine) pull(ctx context.Context, d disk.Tree, r *record) error {
+func (m *Machine) pull(ctx context.Context, d disk.Tree, r *record) (err error) {
 	j := r.Job
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stall := time.AfterFunc(m.o.Stall, cancel)
-	defer stall.Stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stalled := fmt.Errorf("nothing came for %v", m.o.Stall)
+	stall := time.AfterFunc(m.o.Stall, func() { cancel(stalled) })
+	defer func() {
+		stall.Stop()
+		if errors.Is(context.Cause(ctx), stalled) && err != nil {
+			err = stalled
+		}
+	}()
 	src, err := m.open(ctx, j)
 	if err != nil {
 		return err

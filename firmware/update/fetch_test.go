@@ -1,7 +1,7 @@
 package update
 
 import (
-	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -103,13 +103,13 @@ func TestFetch(t *testing.T) {
 		{
 			name: "says nothing of its length", state: Installed,
 			serve: func(w http.ResponseWriter, _ *http.Request, _ int64) {
-				for p := range bytes.Lines(b) {
-					_, _ = w.Write(p)
-				}
+				_, _ = w.Write(b[:1000])
+				_ = http.NewResponseController(w).Flush()
+				_, _ = w.Write(b[1000:])
 			},
 		},
 		{
-			name: "hangs", state: Installed, most: 3,
+			name: "hangs", limits: Limits{Stall: 300 * time.Millisecond}, state: Installed,
 			serve: func(w http.ResponseWriter, q *http.Request, n int64) {
 				if n < 3 {
 					w.Header().Set("Content-Length", strconv.Itoa(len(b)))
@@ -164,10 +164,8 @@ func TestFetch(t *testing.T) {
 			d := newDevice(t)
 			d.http = NewHTTP()
 			d.change = func(o *Options) {
-				o.MaxBytes = c.limits.MaxBytes
-				if o.MaxBytes == 0 {
-					o.MaxBytes = 1 << 30
-				}
+				o.MaxBytes = cmp.Or(c.limits.MaxBytes, o.MaxBytes)
+				o.Stall = cmp.Or(c.limits.Stall, o.Stall)
 			}
 			j := d.ask(d.machine(), "1", s.URL+"/u.nsup")
 			if j.State != c.state || j.Reason != c.reason || !strings.Contains(j.Error, c.text) {

@@ -116,7 +116,7 @@ func (d *device) machine() *Machine {
 		Tell:    func(j Job) { d.told = append(d.told, j) },
 		Restart: func() { d.restart = true },
 		HTTP:    d.http, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return testTime },
-		Limits: Limits{Stall: 50 * time.Millisecond, Pause: time.Microsecond, Tries: 5},
+		Limits: Limits{Pause: time.Microsecond, Tries: 5},
 	}
 	if d.change != nil {
 		d.change(&o)

@@ -22,7 +22,8 @@ type Options struct {
 	Target   Target
 	Base     string // version of the system's own program
 	Program  string // id of the update that this program is of; "": of none
-	// InUse says which bundle is in use: what settings call it, and what it is.
+	// InUse says which bundle is in use: what settings call it, and what it is. Without it,
+	// as outside of the service, bundles are left for who knows.
 	InUse   func() (setting, name, version string)
 	Tell    func(Job) // the job has changed
 	Restart func()    // another program waits to be started in place of this one
@@ -132,13 +133,7 @@ func (m *Machine) event(e event) {
 func (m *Machine) Run(ctx context.Context) {
 	tick := time.NewTicker(m.o.Poll)
 	defer tick.Stop()
-	m.locked(func(_ disk.Tree, r *record) {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		for _, id := range r.IDs {
-			m.known[id] = true
-		}
-	})
+	m.recall()
 	for {
 		for m.step(ctx) {
 		}
@@ -152,6 +147,21 @@ func (m *Machine) Run(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+// recall reads what was before this start.
+func (m *Machine) recall() {
+	m.locked(func(d disk.Tree, r *record) {
+		m.mu.Lock()
+		for _, id := range r.IDs {
+			m.known[id] = true
+		}
+		m.mu.Unlock()
+		if j := r.Job; j != nil && j.Kind == Bundle && j.State == Trying {
+			j.is(Installed) // the process ended with it; settings will say what they do with it now
+			m.keep(d, r)
+		}
+	})
 }
 
 // locked does something with the folder and the record in it.
@@ -190,16 +200,13 @@ func (m *Machine) take(c Command) {
 // begin puts a job in the place of the one before.
 func (m *Machine) begin(d disk.Tree, r *record, job Job) error {
 	if old := r.Job; old != nil && !old.State.Final() {
-		if old.Kind == Package && old.State != Verified {
+		if old.State == Trying || old.Kind == Package && old.State != Verified {
 			err := refuse(OnTrial, "%s %s is %s: wait until it has proven itself, or end that with "+
 				"nightseg update mark-good or rollback", old.Name, old.Version, old.State)
 			return errors.Join(err, r.write(d))
 		}
 		ended := *old
 		ended.fail(Failed, Superseded, "%v", errSuperseded)
-		if old.State == Trying {
-			ended.State = Returned
-		}
 		ended.Time = m.now()
 		m.tell(ended)
 	}
@@ -223,7 +230,8 @@ func (m *Machine) refused(job Job, err error) {
 func (m *Machine) settle(e event) {
 	m.locked(func(d disk.Tree, r *record) {
 		j := r.Job
-		if j == nil || j.State.Final() || j.Bundle == "" || j.Bundle != e.bundle || j.State == e.state ||
+		again := j != nil && j.State == Returned && e.state == Good // tried once more, and kept
+		if j == nil || j.State.Final() && !again || j.Bundle == "" || j.Bundle != e.bundle || j.State == e.state ||
 			j.State == Installed && e.state == Returned {
 			return
 		}

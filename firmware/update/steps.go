@@ -75,6 +75,9 @@ func (m *Machine) mayFollow(d disk.Tree, u *Update) error {
 		trials, _ := ReadTrials(from(d))
 		return follows(u, trials, Choose(slots, trials, m.o.Base), m.o.Base)
 	}
+	if m.o.InUse == nil {
+		return nil
+	}
 	if _, name, version := m.o.InUse(); name == u.Name {
 		return u.Follows(version)
 	}
@@ -84,6 +87,9 @@ func (m *Machine) mayFollow(d disk.Tree, u *Update) error {
 // handOver gives a program to the installer, and puts a bundle into a slot.
 func (m *Machine) handOver(ctx context.Context, d disk.Tree, j *Job) error {
 	if j.Kind == Bundle {
+		if m.o.InUse == nil {
+			return nil
+		}
 		return m.installBundle(ctx, d, j)
 	}
 	if err := d.Mkdir(RequestDir); err != nil && !exists(err) {
@@ -108,32 +114,32 @@ func (m *Machine) installBundle(ctx context.Context, d disk.Tree, j *Job) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
-	slots, _ := ReadSlots(from(to))
-	held := ""
-	keep := ""
+	slots, _ := ReadSlots(from(to)) // where it is damaged both are empty
+	held, keep := false, ""
 	setting, _, _ := m.o.InUse()
 	for name, s := range slots.Slots {
-		if s.ID == j.Update {
-			held = name
-		}
+		held = held || s.ID == j.Update
 		if s.Title() == setting {
 			keep = name
 		}
 	}
-	if held == "" {
+	if !held {
 		err = m.withPart(ctx, d, j, func(u *Update) error {
 			if u.ID != j.Update {
 				return refuse(Damaged, "another update has taken the place of %s", j.Update)
 			}
-			if keep != "" && slots.Slots[keep].Title() == u.Title() {
+			if keep != "" && setting == u.Title() {
 				return refuse(Downgrade, "%s is in use, and another one: give it a version of its own", u.Title())
+			}
+			if err := m.mayFollow(d, u); err != nil {
+				return err
 			}
 			_, err := install(ctx, to, u, keep, Slot{Installed: m.now()})
 			return err
 		})
 		if missing(err) { // removed by hand
 			j.is(Fetching)
-			j.Done = 0
+			j.Done, j.Total, j.Tag = 0, 0, ""
 			return nil
 		}
 	}

@@ -277,7 +277,9 @@ func TestBundleThatIsTakenBack(t *testing.T) {
 		{func() { m.TakenBack("street@1.1", "was never tried") }, Installed},
 		{func() { m.Tried("street@1.1") }, Trying},
 		{func() { m.TakenBack("street@1.1", "one class all over") }, Returned},
-		{func() { m.Kept("street@1.1") }, Returned}, // a job that has ended stays as it is
+		{func() { m.Tried("street@1.1") }, Returned}, // a job that has ended stays as it is
+		{func() { m.Kept("street@1.1") }, Good},
+		{func() { m.TakenBack("street@1.1", "by hand") }, Good},
 	} {
 		c.event()
 		m.settle(<-m.events)
@@ -285,7 +287,7 @@ func TestBundleThatIsTakenBack(t *testing.T) {
 			t.Errorf("%+v, want %s", j, c.want)
 		}
 	}
-	if j := d.job(); j.Error != "one class all over" {
+	if j := d.told[len(d.told)-2]; j.State != Returned || j.Error != "one class all over" {
 		t.Errorf("%+v", j)
 	}
 }
