@@ -170,14 +170,14 @@ func (a *app) showUpdate(u *update.Update, unfit error) error {
 
 // updateStatus is what a device knows of its updates, as --json prints it.
 type updateStatus struct {
-	Job     *update.Job             `json:"job"` // the last one
-	InForce string                  `json:"in_force"`
-	Slots   map[string]update.Slot  `json:"slots"`   // of programs
-	Bundles map[string]update.Slot  `json:"bundles"` // slots of bundles
-	Trials  update.Trials           `json:"trials"`
-	Base    string                  `json:"base"` // version of this program
-	Last    *update.Outcome         `json:"installer,omitempty"`
-	Notes   []string                `json:"notes,omitempty"`
+	Job     *update.Job            `json:"job"` // the last one
+	InForce string                 `json:"in_force"`
+	Slots   map[string]update.Slot `json:"slots"`   // of programs
+	Bundles map[string]update.Slot `json:"bundles"` // slots of bundles
+	Trials  update.Trials          `json:"trials"`
+	Base    string                 `json:"base"` // version of this program
+	Last    *update.Outcome        `json:"installer,omitempty"`
+	Notes   []string               `json:"notes,omitempty"`
 }
 
 func newUpdateStatus(a *app) *cobra.Command {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -23,8 +24,8 @@ const programPath = "usr/bin/nightseg"
 
 // What the launcher tells the program that it starts.
 const (
-	envBase   = "NIGHTSEG_BASE"   // version of the system's own program
-	envUpdate = "NIGHTSEG_UPDATE" // id of the update that the program is of
+	envBase   = "NIGHTSEG_BASE"    // version of the system's own program
+	envUpdate = "NIGHTSEG_UPDATE"  // id of the update that the program is of
 	envFolder = "NIGHTSEG_UPDATES" // the folder of updates, whatever settings say of the state's
 )
 
@@ -161,44 +162,48 @@ func newUpdateLaunch(a *app) *cobra.Command {
 			"and becomes it. Whatever is wrong with slots and records, it starts something.",
 		Example:            "  nightseg update launch run --config /etc/nightseg/nightseg.yaml",
 		DisableFlagParsing: true,
-		RunE:               func(_ *cobra.Command, args []string) error { return a.updateLaunch(args) },
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 || args[0] == "--help" || args[0] == "-h" {
+				return c.Help()
+			}
+			return a.updateLaunch(c.Context(), args)
+		},
 	}
 }
 
 // launchSlots is the folder of slots; tests have another.
-func launchSlots() string {
-	if d := os.Getenv("NIGHTSEG_SLOTS"); d != "" {
-		return d
-	}
-	return slotsDir
-}
+func launchSlots() string { return cmp.Or(os.Getenv("NIGHTSEG_SLOTS"), slotsDir) }
 
-func (a *app) updateLaunch(args []string) error {
+func (a *app) updateLaunch(ctx context.Context, args []string) error {
 	slots := launchSlots()
 	dir := filepath.Join(deviceState(), "update")
 	open := func() (disk.FS, error) { return disk.Open(dir) }
-	env := append(os.Environ(), envBase+"="+version(), envFolder+"="+dir)
+	for name, value := range map[string]string{envBase: version(), envFolder: dir} {
+		if err := os.Setenv(name, value); err != nil {
+			return err
+		}
+	}
 	for range 3 { // slots, and none
 		c := update.Launch(filesOf(slots), open, version())
 		for _, n := range c.Notes {
-			a.notef("nightseg update: %s", n)
+			slog.Warn("update", "note", n)
 		}
 		if c.Name == "" {
 			break
 		}
 		program := filepath.Join(slots, c.Name, programPath)
-		err := syscall.Exec(program, append([]string{program}, args...), append(env, envUpdate+"="+c.ID))
-		a.notef("nightseg update: %s does not start: %v", c.Title(), err)
+		err := syscall.Exec(program, append([]string{program}, args...), append(os.Environ(), envUpdate+"="+c.ID))
+		slog.Error("update", "program", c.Title(), "error", err)
 		if err := takeBack(open, c.ID, err); err != nil {
-			a.notef("nightseg update: %v", err)
+			slog.Error("update", "error", err)
 			break
 		}
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	return syscall.Exec(self, append([]string{self}, args...), env)
+	root := newRoot(a)
+	root.SetArgs(args)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	return root.ExecuteContext(ctx)
 }
 
 func takeBack(open func() (disk.FS, error), id string, why error) error {

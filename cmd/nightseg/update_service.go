@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -31,7 +32,8 @@ func newUpdates(s *service) *updates {
 	return &updates{
 		s: s, commands: make(chan []byte, 8), program: os.Getenv(envUpdate),
 		flags: updateFlags{
-			state: s.stateDir, slots: launchSlots(), keys: update.KeysDir, folder: os.Getenv(envFolder),
+			state: s.stateDir, slots: launchSlots(), keys: cmp.Or(os.Getenv("NIGHTSEG_UPDATE_KEYS"), update.KeysDir),
+			folder: os.Getenv(envFolder),
 		},
 	}
 }
