@@ -92,6 +92,10 @@ var rules = []rule{
 	{pkg: "score", may: []string{"edge/frame"}, deny: "figures about masks do not depend on how the masks came about"},
 	{pkg: "firmware/boards", deny: "it holds texts, which others read"},
 	{pkg: "firmware/governor", deny: "it is arithmetic; who measures and who sheds must not matter"},
+	{
+		pkg: "firmware/update", may: []string{"edge/disk"},
+		deny: "root runs it on what the service has written: it needs files that outlive crashes, and nothing of the loop",
+	},
 	{pkg: "firmware/...", may: []string{"firmware/..."}, deny: "the board is looked after while the loop is down"},
 	{pkg: "calibrate/observe", deny: "it counts numbers, whatever network they come from"},
 	{
@@ -388,6 +392,8 @@ func TestOffencesAreFound(t *testing.T) {
 		{pkg{ImportPath: "nightseg/edge/settings", Imports: []string{"nightseg/edge/frame"}}, []string{"without, the loop"}},
 		{pkg{ImportPath: "nightseg/firmware/board", Imports: []string{"nightseg/firmware/bus"}}, nil},
 		{pkg{ImportPath: "nightseg/firmware/board", Imports: []string{"nightseg/edge"}}, []string{"while the loop is down"}},
+		{pkg{ImportPath: "nightseg/firmware/update", Imports: []string{"nightseg/edge/disk"}}, nil},
+		{pkg{ImportPath: "nightseg/firmware/update", Imports: []string{"nightseg/edge/settings"}}, []string{"root runs it"}},
 		{pkg{ImportPath: "nightseg/firmware/governor", Imports: []string{"nightseg/firmware/bus"}}, []string{"arithmetic"}},
 		{pkg{ImportPath: "nightseg/score", Imports: []string{"nightseg/edge/frame"}}, nil},
 		{pkg{ImportPath: "nightseg/score", Imports: []string{"nightseg/edge/decide"}}, []string{"how the masks came about"}},

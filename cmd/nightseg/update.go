@@ -194,7 +194,7 @@ func newUpdateStatus(a *app) *cobra.Command {
 }
 
 func (a *app) updateStatus(f *updateFlags) error {
-	st := updateStatus{Base: version(), InForce: "the system's own program"}
+	st := updateStatus{Base: version(), Trials: update.Trials{}, InForce: "the system's own program"}
 	note := func(err error) {
 		if err != nil {
 			st.Notes = append(st.Notes, err.Error())
@@ -203,8 +203,9 @@ func (a *app) updateStatus(f *updateFlags) error {
 	var err error
 	st.Job, err = update.ReadJob(filesOf(f.updates()))
 	note(err)
-	st.Trials, err = update.ReadTrials(filesOf(f.updates()))
+	trials, err := update.ReadTrials(filesOf(f.updates()))
 	note(err)
+	st.Trials = append(st.Trials, trials...)
 	slots, err := update.ReadSlots(filesOf(f.slots))
 	note(err)
 	bundles, err := update.ReadSlots(filesOf(filepath.Join(f.state, "bundles")))
