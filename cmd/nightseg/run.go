@@ -270,10 +270,12 @@ func (s *service) open(ctx context.Context, c settings.Settings) (*loaded, error
 }
 
 func (s *service) modelFlags(c settings.Settings) modelFlags {
-	return modelFlags{bundle: c.Bundle, state: s.stateDir, engine: c.Engine.Name, shape: c.Engine.Shape, Options: model.Options{
+	f := modelFlags{bundle: c.Bundle, engine: c.Engine.Name, shape: c.Engine.Shape, Options: model.Options{
 		Provider: c.Engine.Provider, Precision: c.Engine.Precision, Threads: c.Engine.Threads,
 		CacheDir: s.flags.CacheDir, LibDir: c.Engine.LibDir,
 	}}
+	f.state = s.stateDir
+	return f
 }
 
 // parallel is how many engines cameras share. Where there are several, as many

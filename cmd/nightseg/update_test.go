@@ -170,7 +170,8 @@ func (f *fleet) debian(version, script string) string {
 		f.t.Fatal(err)
 	}
 	deb := filepath.Join(f.dir, version+".deb")
-	if out, err := exec.CommandContext(f.t.Context(), "dpkg-deb", "--root-owner-group", "-b", dir, deb).CombinedOutput(); err != nil {
+	c := exec.CommandContext(f.t.Context(), "dpkg-deb", "--root-owner-group", "-b", dir, deb)
+	if out, err := c.CombinedOutput(); err != nil {
 		f.t.Fatalf("%v: %s", err, out)
 	}
 	f.sign(version, deb)
@@ -215,7 +216,8 @@ func TestRunBringsAProgram(t *testing.T) {
 	f.debian("1.0.1", `exec `+self+` "$@"`)
 	f.debian("1.0.2", `exit 1`)
 	apply := func() (int, string) {
-		code, _, errOut := command(t, "update", "apply", "--state-dir", state, "--slots", f.slots, "--keys", f.keys, "--config", file)
+		code, _, errOut := command(t, "update", "apply", "--state-dir", state, "--slots", f.slots, "--keys", f.keys,
+			"--config", file)
 		return code, errOut
 	}
 	status := func() (st updateStatus) {
@@ -257,7 +259,7 @@ func TestRunBringsAProgram(t *testing.T) {
 			t.Error("a program that ends with 1 was not started")
 		}
 	}
-	l = launch(t, file)
+	launch(t, file)
 	if j := f.result(ob, "2", update.Returned); !strings.Contains(j.Error, "3 starts") {
 		t.Errorf("%+v", j)
 	}

@@ -75,5 +75,5 @@ func (d *folder) Free() (int64, error) {
 	if err := unix.Fstatfs(int(d.self.Fd()), &s); err != nil {
 		return 0, err
 	}
-	return int64(s.Bavail) * int64(s.Bsize), nil
+	return int64(s.Bavail) * s.Bsize, nil
 }

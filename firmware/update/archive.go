@@ -76,8 +76,8 @@ func Open(r io.ReaderAt, size int64) (*Update, error) {
 		return nil, err
 	}
 	if h.Size != m.Payload.Size || at+h.Size > size {
-		return nil, refuse(Damaged, "update: a payload of %d bytes in a file of %d, where the manifest says %d: it is cut short",
-			h.Size, size, m.Payload.Size)
+		return nil, refuse(Damaged, "update: a payload of %d bytes in a file of %d, where the manifest says %d: "+
+			"it is cut short", h.Size, size, m.Payload.Size)
 	}
 	return &Update{
 		Manifest: *m, ID: identity(text), text: text, signature: signature,

@@ -237,8 +237,10 @@ func openFile(j *Job) (*source, error) {
 // NewHTTP returns a client that verifies certificates, and follows a few redirections,
 // none to a connection that is not encrypted.
 func NewHTTP() *http.Client {
-	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert,revive // it is one
-	t.ResponseHeaderTimeout = 30 * time.Second
+	t := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second,
+		ResponseHeaderTimeout: 30 * time.Second, IdleConnTimeout: time.Minute,
+	}
 	return &http.Client{Transport: t, CheckRedirect: func(r *http.Request, via []*http.Request) error {
 		switch {
 		case len(via) > 5:

@@ -68,7 +68,6 @@ type Machine struct {
 	mu     sync.Mutex
 	known  map[string]bool         // ids of commands
 	cancel context.CancelCauseFunc // ends a fetch; nil: none
-	last   Job                     // as told
 
 	restarting bool
 	fault      string // that was logged last

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"os/exec"
@@ -22,7 +23,7 @@ func members(t testing.TB, b []byte) map[string][]byte {
 	parts := map[string][]byte{}
 	for r := tar.NewReader(bytes.NewReader(b)); ; {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return parts
 		}
 		if err != nil {
@@ -161,9 +162,11 @@ func refusedUpdates(t testing.TB) map[string]struct {
 		"too far ahead":        {Downgrade, changed(func(m *Manifest) { m.MinVersion = "1.1.5" })},
 		"schema of the future": {BadFormat, with(manifestName,
 			bytes.Replace(parts[manifestName], []byte(`"schema": 1`), []byte(`"schema": 2`), 1))},
-		"leads out":              {Damaged, one(reg("../evil", 5))},
-		"leads out from above":   {Damaged, one(reg("/etc/evil", 5))},
-		"link out":               {Damaged, one(tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "../../etc/passwd"})},
+		"leads out":            {Damaged, one(reg("../evil", 5))},
+		"leads out from above": {Damaged, one(reg("/etc/evil", 5))},
+		"link out": {Damaged, one(tar.Header{
+			Name: "l", Typeflag: tar.TypeSymlink, Linkname: "../../etc/passwd",
+		})},
 		"device file":            {Damaged, one(tar.Header{Name: "d", Typeflag: tar.TypeChar})},
 		"more bytes than signed": {Damaged, of(t, packed(t, reg("big", 1<<20)), 1, 1000)},
 		"more files than signed": {Damaged, of(t, packed(t, reg("a", 5), reg("b", 5)), 1, 10)},
@@ -226,7 +229,9 @@ func TestDowngradeThatIsMeant(t *testing.T) {
 	d := newDevice(t)
 	d.update("1.1")
 	for replaces, want := range map[string]string{"1.0.5": "", "1.1": "b"} {
-		o := d.drop(sign(t, testKey(), Package, "1.0.9", tree("1.0.9"), func(m *Manifest) { m.Replaces = []string{replaces} }))
+		o := d.drop(sign(t, testKey(), Package, "1.0.9", tree("1.0.9"), func(m *Manifest) {
+			m.Replaces = []string{replaces}
+		}))
 		if o.Slot != want {
 			t.Errorf("replaces %s: %+v", replaces, o)
 		}
@@ -238,7 +243,8 @@ func TestNoKeysNoTrust(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := u.Verify(t.Context(), nil, testTarget); reasonOf(err) != BadSignature || !strings.Contains(err.Error(), KeysDir) {
+	err = u.Verify(t.Context(), nil, testTarget)
+	if reasonOf(err) != BadSignature || !strings.Contains(err.Error(), KeysDir) {
 		t.Errorf("%v", err)
 	}
 }
