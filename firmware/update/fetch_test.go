@@ -2,6 +2,7 @@ package update
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -264,7 +265,7 @@ func TestFetchChecksTheHash(t *testing.T) {
 	for hash, want := range map[string]State{right: Installed, strings.Repeat("0", 64): Failed} {
 		m := d.machine()
 		m.Offer(fmt.Appendf(nil, `{"id":%q,"url":"http://x/","sha256":%q}`, hash[:9], hash))
-		m.take(<-m.offers)
+		m.take(context.Background(), <-m.offers)
 		d.steps(m)
 		if j := d.job(); j.State != want || want == Failed && j.Reason != Damaged {
 			t.Errorf("%s: %+v", hash, j)

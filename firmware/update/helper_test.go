@@ -140,7 +140,7 @@ func (d *device) ask(m *Machine, id, url string) Job {
 	m.Offer(fmt.Appendf(nil, `{"id":%q,"url":%q}`, id, url))
 	select {
 	case c := <-m.offers:
-		m.take(c)
+		m.take(context.Background(), c)
 		d.steps(m)
 	default:
 	}

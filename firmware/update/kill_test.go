@@ -130,7 +130,7 @@ func TestKilledChild(t *testing.T) {
 			t.Fatal(err)
 		} else if j == nil || j.State.Final() && j.Version != next {
 			m.Offer(fmt.Appendf(nil, `{"id":%q,"url":%q}`, next, d.url+"/"+next))
-			m.take(<-m.offers)
+			m.take(context.Background(), <-m.offers)
 		}
 		if m, err = d.turn(m); err != nil {
 			t.Fatal(err)

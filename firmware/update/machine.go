@@ -140,7 +140,7 @@ func (m *Machine) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case c := <-m.offers:
-			m.take(c)
+			m.take(ctx, c)
 		case e := <-m.events:
 			m.settle(e)
 		case <-tick.C:
@@ -179,7 +179,7 @@ func (m *Machine) locked(do func(disk.Tree, *record)) {
 }
 
 // take makes a command the job, or refuses it.
-func (m *Machine) take(c Command) {
+func (m *Machine) take(ctx context.Context, c Command) {
 	job := Job{ID: c.ID, URL: c.URL, SHA256: c.SHA256, State: Fetching, Time: m.now()}
 	taken := false
 	m.locked(func(d disk.Tree, r *record) {
@@ -187,7 +187,7 @@ func (m *Machine) take(c Command) {
 		if !r.remember(c.ID) {
 			return
 		}
-		if err := m.begin(d, r, job); err != nil {
+		if err := m.begin(ctx, d, r, job); err != nil {
 			m.refused(job, err)
 		}
 	})
@@ -197,7 +197,11 @@ func (m *Machine) take(c Command) {
 }
 
 // begin puts a job in the place of the one before.
-func (m *Machine) begin(d disk.Tree, r *record, job Job) error {
+func (m *Machine) begin(ctx context.Context, d disk.Tree, r *record, job Job) error {
+	if old := r.Job; old != nil && old.Kind == Package && old.State != Verified {
+		for m.work(ctx, d, r) { // it may have proven itself since somebody looked
+		}
+	}
 	if old := r.Job; old != nil && !old.State.Final() {
 		if old.State == Trying || old.Kind == Package && old.State != Verified {
 			err := refuse(OnTrial, "%s %s is %s: wait until it has proven itself, or end that with "+

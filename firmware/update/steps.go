@@ -206,7 +206,7 @@ func (m *Machine) Stage(ctx context.Context, id, source, sha256 string) (job Job
 	job, err = Job{ID: id, URL: source, SHA256: sha256, State: Fetching, Time: m.now()}, disk.ErrInUse
 	m.locked(func(d disk.Tree, r *record) {
 		r.remember(id)
-		if err = m.begin(d, r, job); err != nil {
+		if err = m.begin(ctx, d, r, job); err != nil {
 			return
 		}
 		for m.work(ctx, d, r) {
