@@ -12,7 +12,7 @@ import (
 // service changes itself.
 func (s *service) Prepare(ctx context.Context, d settings.Desired) (control.Step, []settings.FieldError) {
 	from := s.pipeline.now().settings
-	s.updates.tried(d.Settings.Bundle)
+	s.updates.tried(d)
 	step, bad := s.pipeline.Prepare(ctx, d)
 	if len(bad) > 0 {
 		return nil, bad

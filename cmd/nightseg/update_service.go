@@ -25,7 +25,9 @@ type updates struct {
 	machine  *update.Machine
 
 	mu     sync.Mutex
-	bundle string // in the settings that are on trial, "" in none
+	trial   bool   // settings are on trial
+	version int64  // of them
+	bundle  string // that they name
 }
 
 func newUpdates(s *service) *updates {
@@ -53,9 +55,14 @@ func (u *updates) command(c mqtt.Command) {
 func (u *updates) run(ctx context.Context) {
 	o := u.flags.options()
 	o.Target, o.Program, o.Logger = targetOf(u.s.settings), u.program, slog.Default()
-	o.InUse = func() (setting, name, version string) {
+	o.InUse = func() update.Use {
+		u.mu.Lock()
+		defer u.mu.Unlock()
 		now := u.s.pipeline.now()
-		return now.settings.Bundle, now.nets.bundle.Name, now.nets.bundle.Version
+		return update.Use{
+			Setting: now.settings.Bundle, Name: now.nets.bundle.Name, Version: now.nets.bundle.Version,
+			Trial: u.trial,
+		}
 	}
 	o.Tell = func(j update.Job) {
 		if c := u.s.link.client; c != nil && !c.Result("update", j.JSON()) {
@@ -130,33 +137,32 @@ func (u *updates) prove(ctx context.Context) {
 }
 
 // tried notes which bundle settings name that are about to be tried.
-func (u *updates) tried(bundle string) {
+func (u *updates) tried(d settings.Desired) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.bundle = bundle
+	u.trial, u.version, u.bundle = true, d.Version, d.Settings.Bundle
 	if u.machine != nil {
-		u.machine.Tried(bundle)
+		u.machine.Tried(u.bundle)
 	}
 }
 
-// answered looks what became of settings on trial.
+// answered looks what became of settings on trial. Others may be answered meanwhile.
 func (u *updates) answered(a settings.Ack) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.machine == nil || u.bundle == "" {
+	if a.Version != u.version || a.Result == settings.ResultTrial || a.Result == settings.ResultUnchanged {
 		return
 	}
-	switch a.Result {
-	case settings.ResultApplied:
+	u.trial = false
+	switch {
+	case u.machine == nil:
+	case a.Result == settings.ResultApplied:
 		u.machine.Kept(u.bundle)
-	case settings.ResultRolledBack, settings.ResultRejected:
+	default:
 		why := a.Reason
 		if why == "" && len(a.Errors) > 0 {
 			why = a.Errors[0].Error()
 		}
 		u.machine.TakenBack(u.bundle, why)
-	default:
-		return
 	}
-	u.bundle = ""
 }

@@ -84,6 +84,7 @@ type device struct {
 	base    string
 	program Choice // that runs
 	bundle  string // in use, as settings call it
+	trial   bool   // of other settings
 	told    []Job
 	restart bool
 	http    *http.Client
@@ -109,9 +110,9 @@ func (d *device) machine() *Machine {
 		Programs: d.read("slots"),
 		Keys:     func() (Keys, error) { return testKey().Keys(), nil },
 		Target:   testTarget, Base: d.base, Program: d.program.ID,
-		InUse: func() (string, string, string) {
+		InUse: func() Use {
 			name, version, _ := strings.Cut(d.bundle, "@")
-			return d.bundle, name, version
+			return Use{Setting: d.bundle, Name: name, Version: version, Trial: d.trial}
 		},
 		Tell:    func(j Job) { d.told = append(d.told, j) },
 		Restart: func() { d.restart = true },

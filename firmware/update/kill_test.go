@@ -52,7 +52,7 @@ func (d *realDevice) machine() *Machine {
 		Bundles:  func() (disk.Tree, error) { return disk.OpenTree(d.path("bundles")) },
 		Programs: d.read("slots"),
 		Keys:     func() (Keys, error) { return d.keys, nil }, Target: testTarget, Base: "1.0", Program: d.program.ID,
-		InUse: func() (string, string, string) { return "", "", "" },
+		InUse: func() Use { return Use{} },
 		Tell:  d.tell, Restart: func() { d.restart = true }, HTTP: NewHTTP(),
 		Logger: slog.New(slog.DiscardHandler), Now: time.Now,
 	})

@@ -22,15 +22,22 @@ type Options struct {
 	Target   Target
 	Base     string // version of the system's own program
 	Program  string // id of the update that this program is of; "": of none
-	// InUse says which bundle is in use: what settings call it, and what it is. Without it,
-	// as outside of the service, bundles are left for who knows.
-	InUse   func() (setting, name, version string)
+	// InUse says which bundle is in use. Without it, as outside of the service, bundles are
+	// left for who knows.
+	InUse   func() Use
 	Tell    func(Job) // the job has changed
 	Restart func()    // another program waits to be started in place of this one
 	HTTP    *http.Client
 	Logger  *slog.Logger
 	Now     func() time.Time
 	Limits
+}
+
+// Use is a bundle in use.
+type Use struct {
+	Setting       string // what settings call it
+	Name, Version string
+	Trial         bool // of other settings is under way: both slots may be needed
 }
 
 // Limits bound what is fetched; 0 stands for the value given with each.

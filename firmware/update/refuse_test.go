@@ -228,12 +228,12 @@ func TestInstallerTakesABundleFromNobody(t *testing.T) {
 func TestDowngradeThatIsMeant(t *testing.T) {
 	d := newDevice(t)
 	d.update("1.1")
-	for replaces, want := range map[string]string{"1.0.5": "", "1.1": "b"} {
+	for _, c := range []struct{ replaces, slot string }{{"1.0.5", ""}, {"1.1", "b"}} {
 		o := d.drop(sign(t, testKey(), Package, "1.0.9", tree("1.0.9"), func(m *Manifest) {
-			m.Replaces = []string{replaces}
+			m.Replaces = []string{c.replaces}
 		}))
-		if o.Slot != want {
-			t.Errorf("replaces %s: %+v", replaces, o)
+		if o.Slot != c.slot {
+			t.Errorf("replaces %s: %+v", c.replaces, o)
 		}
 	}
 }

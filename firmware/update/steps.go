@@ -78,8 +78,8 @@ func (m *Machine) mayFollow(d disk.Tree, u *Update) error {
 	if m.o.InUse == nil {
 		return nil
 	}
-	if _, name, version := m.o.InUse(); name == u.Name {
-		return u.Follows(version)
+	if use := m.o.InUse(); use.Name == u.Name {
+		return u.Follows(use.Version)
 	}
 	return nil
 }
@@ -90,7 +90,11 @@ func (m *Machine) handOver(ctx context.Context, d disk.Tree, j *Job) error {
 		if m.o.InUse == nil {
 			return nil
 		}
-		return m.installBundle(ctx, d, j)
+		use := m.o.InUse()
+		if use.Trial {
+			return nil // asked again soon
+		}
+		return m.installBundle(ctx, d, j, use.Setting)
 	}
 	if err := d.Mkdir(RequestDir); err != nil && !exists(err) {
 		return err
@@ -108,7 +112,7 @@ func (m *Machine) handOver(ctx context.Context, d disk.Tree, j *Job) error {
 }
 
 // installBundle puts the bundle into the slot that is not in use.
-func (m *Machine) installBundle(ctx context.Context, d disk.Tree, j *Job) (err error) {
+func (m *Machine) installBundle(ctx context.Context, d disk.Tree, j *Job, setting string) (err error) {
 	to, err := m.o.Bundles()
 	if err != nil {
 		return err
@@ -116,7 +120,6 @@ func (m *Machine) installBundle(ctx context.Context, d disk.Tree, j *Job) (err e
 	defer func() { err = errors.Join(err, to.Close()) }()
 	slots, _ := ReadSlots(from(to)) // where it is damaged both are empty
 	held, keep := false, ""
-	setting, _, _ := m.o.InUse()
 	for name, s := range slots.Slots {
 		held = held || s.ID == j.Update
 		if s.Title() == setting {

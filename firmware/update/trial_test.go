@@ -253,6 +253,15 @@ func TestCommands(t *testing.T) {
 			t.Errorf("in use: %q, %v", v, err)
 		}
 	}
+	b, d.trial = signed(t, Bundle, "1.5"), true
+	if j := d.ask(m, "1.5", "http://x/"); j.State != Verified {
+		t.Errorf("while settings are on trial: %+v", j)
+	}
+	d.trial = false
+	d.steps(m)
+	if j := d.job(); j.State != Installed {
+		t.Errorf("%+v", j)
+	}
 	b = signed(t, Bundle, "1.0")
 	if j := d.ask(m, "down", "http://x/"); j.Reason != Downgrade {
 		t.Errorf("%+v", j)
