@@ -109,6 +109,10 @@ var rules = []rule{
 		may:  []string{"firmware/output", "firmware/poll", "firmware/thermal", "firmware/tree"},
 		deny: "what is in the lamp's program must not be able to hang",
 	},
+	{
+		pkg: "firmware/update", may: []string{"edge/disk"},
+		deny: "root runs it on what the service has written: it needs files that outlive crashes, and nothing of the loop",
+	},
 	{pkg: "firmware/...", may: []string{"firmware/..."}, deny: "the board is looked after while the loop is down"},
 	{pkg: "calibrate/observe", deny: "it counts numbers, whatever network they come from"},
 	{
@@ -411,6 +415,8 @@ func TestOffencesAreFound(t *testing.T) {
 		{pkg{ImportPath: "nightseg/edge/settings", Imports: []string{"nightseg/edge/frame"}}, []string{"without, the loop"}},
 		{pkg{ImportPath: "nightseg/firmware/board", Imports: []string{"nightseg/firmware/bus"}}, nil},
 		{pkg{ImportPath: "nightseg/firmware/board", Imports: []string{"nightseg/edge"}}, []string{"while the loop is down"}},
+		{pkg{ImportPath: "nightseg/firmware/update", Imports: []string{"nightseg/edge/disk"}}, nil},
+		{pkg{ImportPath: "nightseg/firmware/update", Imports: []string{"nightseg/edge/settings"}}, []string{"root runs it"}},
 		{pkg{ImportPath: "nightseg/firmware/governor", Imports: []string{"nightseg/firmware/bus"}}, []string{"arithmetic"}},
 		{
 			pkg{ImportPath: "nightseg/firmware/lamp", Imports: []string{"nightseg/firmware/bus"}},

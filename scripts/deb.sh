@@ -90,7 +90,7 @@ stage_nightseg() {
 	cp -r model/bundles/synth-11 "$to/usr/share/nightseg/bundles/"
 	local units=packaging/systemd
 	put 644 "$units/nightseg.service" "$units/nightseg-replay@.service" "$units/nightseg-lamp.service" \
-		"$to/usr/lib/systemd/system"
+		"$units/nightseg-update.path" "$units/nightseg-update.service" "$to/usr/lib/systemd/system"
 	put 644 "$units/10-backoff.conf" "$to/usr/lib/systemd/system/nightseg.service.d"
 	put 644 "$units"/platform/*.conf "$to/usr/share/nightseg/systemd"
 	mkdir -p "$to/usr/lib/sysusers.d"
@@ -98,7 +98,7 @@ stage_nightseg() {
 	put 644 "$units/70-nightseg.rules" "$to/usr/lib/udev/rules.d"
 	install -m 644 docs/nightseg.example.yaml "$stage/nightseg.yaml"
 	name=$to/usr/share/doc/nightseg
-	put 644 README.md CHANGELOG.md docs/service.md docs/settings.md docs/mqtt.md docs/sources.md docs/bundles.md \
+	put 644 README.md CHANGELOG.md docs/service.md docs/updates.md docs/settings.md docs/mqtt.md docs/sources.md docs/bundles.md \
 		docs/board.md docs/jetson.md docs/nightseg.example.yaml "$name"
 	copyright "$ort" >"$name/copyright"
 	put 644 "$ort/ThirdPartyNotices.txt" "$name"

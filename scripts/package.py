@@ -20,7 +20,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 UNITS = ROOT / "packaging/systemd"
@@ -34,6 +37,7 @@ EXPOSURE = {
     ("nightseg.service", "board"): 18,
     ("nightseg-replay@.service", ""): 11,
     ("nightseg-lamp.service", ""): 18,
+    ("nightseg-update.service", ""): 10,  # root, to write where the service may not
 }
 SETTINGS = """
 device: car1
@@ -66,7 +70,7 @@ def output(*args: str | Path, **kwargs: object) -> str:
 
 def units(folder: Path, platform: str) -> None:
     """Copy the units to a folder, as the package lays them out, with a program that is here."""
-    for unit in UNITS.glob("*.service"):
+    for unit in [*UNITS.glob("*.service"), *UNITS.glob("*.path")]:
         (folder / unit.name).write_text(re.sub("/usr/bin/nightseg(-lamp)?", "/bin/true", unit.read_text()))
     if platform:
         drop_in = folder / "nightseg.service.d"
@@ -89,6 +93,15 @@ def check_units() -> str:
             check(found is not None, f"no exposure level in {text[-200:]}")
             rated.append(f"{name}{' on ' + platform if platform else ''} {found[1]}")  # type: ignore[index]
     return "exposure: " + ", ".join(rated)
+
+
+def check_path() -> str:
+    """Let systemd read the unit that waits for updates."""
+    with tempfile.TemporaryDirectory() as folder:
+        units(Path(folder), "")
+        said = output("systemd-analyze", "verify", "--man=no", Path(folder) / "nightseg-update.path")
+        check(not said.strip(), said)
+    return "nightseg-update.path starts nightseg-update.service"
 
 
 def check_backoff() -> str:
@@ -139,6 +152,10 @@ def check_contents() -> str:
                 "./usr/bin/nightseg",
                 "./usr/bin/nightseg-lamp",
                 "./usr/lib/systemd/system/nightseg.service",
+                "./usr/lib/systemd/system/nightseg-update.path",
+                "./usr/lib/systemd/system/nightseg-update.service",
+                "./etc/nightseg/update-keys.d/",
+                "./usr/share/doc/nightseg/updates.md",
                 "./usr/share/nightseg/bundles/synth-11/bundle.json",
                 "./etc/nightseg/nightseg.yaml",
                 "./usr/share/doc/nightseg/service.md",
@@ -252,6 +269,8 @@ def life(tree: Path, upper: Path) -> str:
     wants = tree / "etc/systemd/system/multi-user.target.wants/nightseg.service"
     check(wants.is_symlink(), "systemctl enable made no link")
     signs = as_service(tree)
+    told = updated(tree, within, packages["nightseg"])
+    settings.write_text(SETTINGS)
 
     dpkg("-i", f"/mnt/{packages['nightseg'].name}")  # prerm upgrade, postinst configure VERSION
     check(settings.read_text() == SETTINGS, "an upgrade took the settings away")
@@ -262,7 +281,7 @@ def life(tree: Path, upper: Path) -> str:
     dpkg("--purge", *packages)
     left = sorted(leftovers(tree, upper))
     check(not left, f"left after purge: {left}")
-    return f"installed, ready and alive ({signs} signs of life), upgraded, removed, purged: nothing is left"
+    return f"installed, ready and alive ({signs} signs of life), {told}, upgraded, removed, purged: nothing is left"
 
 
 def leftovers(tree: Path, upper: Path) -> list[str]:
@@ -285,8 +304,15 @@ def leftovers(tree: Path, upper: Path) -> list[str]:
     ]
 
 
-def allowed_calls() -> list[str]:
-    """Return the system calls that the unit allows."""
+def command(unit: str) -> list[str]:
+    """Return what a unit starts."""
+    found = re.search(r"^ExecStart=(.*)$", (UNITS / unit).read_text(), re.MULTILINE)
+    check(found is not None, f"{unit} starts nothing")
+    return found[1].split()  # type: ignore[index]
+
+
+def allowed_calls(unit: str) -> list[str]:
+    """Return the system calls that a unit allows."""
 
     def members(name: str) -> set[str]:
         if not name.startswith("@"):
@@ -295,7 +321,7 @@ def allowed_calls() -> list[str]:
         return set().union(*(members(w) for w in words if w and w != name and not w.startswith("#")))
 
     calls = members("@default")
-    for line in (UNITS / "nightseg.service").read_text().splitlines():
+    for line in (UNITS / unit).read_text().splitlines():
         key, _, value = line.partition("=")
         if key != "SystemCallFilter":
             continue
@@ -304,19 +330,24 @@ def allowed_calls() -> list[str]:
     return sorted(calls)
 
 
-def confine(tree: Path, calls: list[str]) -> None:
-    """Become what the unit makes of the service: user, groups, no capabilities, few system calls."""
+def confine(tree: Path, calls: list[str], root: bool = False) -> None:
+    """Become what a unit makes of its program: user, groups, no capabilities, few system calls.
+
+    The root is that of nightseg-update.service: it keeps one capability.
+    """
     libc, seccomp = ctypes.CDLL(None, use_errno=True), ctypes.CDLL("libseccomp.so.2")
     seccomp.seccomp_init.restype = ctypes.c_void_p
     os.chroot(tree)
     os.chdir("/var/lib/nightseg")
     user = pwd.getpwnam("nightseg")
-    os.setgroups([g.gr_gid for g in grp.getgrall() if "nightseg" in g.gr_mem])
+    os.setgroups([] if root else [g.gr_gid for g in grp.getgrall() if "nightseg" in g.gr_mem])
     for cap in range(64):
-        libc.prctl(24, cap, 0, 0, 0)  # PR_CAPBSET_DROP
+        if not root or cap != 1:  # CAP_DAC_OVERRIDE
+            libc.prctl(24, cap, 0, 0, 0)  # PR_CAPBSET_DROP
     os.setgid(user.pw_gid)
-    os.setuid(user.pw_uid)
-    os.umask(0o077)
+    if not root:
+        os.setuid(user.pw_uid)
+    os.umask(0o027 if root else 0o077)
     libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
     context = ctypes.c_void_p(seccomp.seccomp_init(0x00050001))  # EPERM
     for name in calls:
@@ -327,15 +358,16 @@ def confine(tree: Path, calls: list[str]) -> None:
         raise OSError("the filter of system calls could not be loaded")
 
 
-def as_service(tree: Path) -> int:
-    """Run the program as the unit does, without a broker, with one camera of two; return the signs of life."""
+def begin(tree: Path) -> tuple[subprocess.Popen[str], socket.socket]:
+    """Start the service as its unit does; return it, and the socket on which it tells how it is."""
     uid, gid = (int(output("chroot", tree, "id", flag, "nightseg")) for flag in ("-u", "-g"))
     for folder in ("var/lib", "var/cache", "run"):
         path = tree / folder / "nightseg"
         path.mkdir(exist_ok=True)
         os.chown(path, uid, gid)
-    calls = allowed_calls()
+    calls = allowed_calls("nightseg.service")
     notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    (tree / "run/notify").unlink(missing_ok=True)
     notify.bind(str(tree / "run/notify"))
     (tree / "run/notify").chmod(0o777)
     notify.settimeout(PATIENCE)
@@ -345,9 +377,95 @@ def as_service(tree: Path) -> int:
         "GOTRACEBACK": "all",
     }  # fmt: skip
     service = subprocess.Popen(
-        ["/usr/bin/nightseg", "run", "--config", "/etc/nightseg/nightseg.yaml"], env=env, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=lambda: confine(tree, calls),
+        command("nightseg.service"), env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        preexec_fn=lambda: confine(tree, calls),
     )  # fmt: skip
+    return service, notify
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    """Wait until something holds."""
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        check(time.monotonic() < end, f"waited in vain: {what}")
+        time.sleep(0.5)
+
+
+def updated(tree: Path, within: Callable[..., str], package: Path) -> str:
+    """Bring a newer package as an update, then one that does not work, which must be taken back."""
+    home = tree / "root"
+    within("nightseg", "update", "keygen", "/root/maker", "--no-password")
+    shutil.move(home / "maker.pub", tree / "etc/nightseg/update-keys.d/maker.pub")
+    settings = SETTINGS.replace('"mqtt://127.0.0.1:9"', 'embedded, listen: "127.0.0.1:18842"')
+    (tree / "etc/nightseg/nightseg.yaml").write_text(settings)
+
+    def status() -> dict[str, Any]:
+        return json.loads(within("nightseg", "update", "status", "--json"))  # type: ignore[no-any-return]
+
+    def bring(version: str, change: Callable[[Path], None]) -> None:
+        work = home / "work"
+        within("dpkg-deb", "-R", f"/mnt/{package.name}", "/root/work")
+        change(work)
+        control = work / "DEBIAN/control"
+        control.write_text(re.sub(r"(?m)^Version: .*$", f"Version: {version}", control.read_text()))
+        within("dpkg-deb", "--root-owner-group", "-Znone", "-b", "/root/work", "/root/new.deb")
+        shutil.rmtree(work)
+        within("nightseg", "update", "sign", "/root/new.deb", "--key", "/root/maker", "--out", "/tmp/new.nsup")
+        (tree / "tmp/new.nsup").chmod(0o644)
+        within("runuser", "-u", "nightseg", "--", "nightseg", "update", "stage", "/tmp/new.nsup")
+        apply(tree)
+
+    bring("99.1", lambda _: None)
+    check(status()["slots"]["a"]["version"] == "99.1", f"after apply: {status()}")
+    service, notify = begin(tree)
+    until(lambda: any(t["good"] for t in status()["trials"]) or service.poll() is not None, "99.1 proves itself")
+    exe = (tree / f"proc/{service.pid}/exe").readlink()
+    service.send_signal(signal.SIGTERM)
+    said, _ = service.communicate(timeout=PATIENCE)
+    check(service.returncode == 0 and str(exe).endswith("nightseg-slots/a/usr/bin/nightseg"), f"{exe}: {said}")
+
+    def broken(work: Path) -> None:
+        shutil.rmtree(work / "usr/lib/nightseg")
+        (work / "usr/bin/nightseg").write_text("#!/bin/sh\nexit 7\n")
+
+    bring("99.2", broken)
+    for _ in range(3):
+        notify.close()
+        service, notify = begin(tree)
+        said, _ = service.communicate(timeout=PATIENCE)
+        check(service.returncode == 7, f"99.2 was not tried: {said}")
+    notify.close()
+    service, notify = begin(tree)
+    until(lambda: status()["job"]["state"] == "returned" or service.poll() is not None, "99.2 is taken back")
+    exe = (tree / f"proc/{service.pid}/exe").readlink()
+    service.send_signal(signal.SIGTERM)
+    said, _ = service.communicate(timeout=PATIENCE)
+    notify.close()
+    now = status()["in_force"]
+    check(now == "nightseg@99.1" and "/a/" in str(exe), f"{now}, {exe}: {said}")
+    for name in ("new.deb", "maker"):
+        (home / name).unlink()
+    return "updated to 99.1, which was kept, and to 99.2, which was taken back"
+
+
+def apply(tree: Path) -> None:
+    """Install an update, as nightseg-update.service does."""
+    gid = int(output("chroot", tree, "id", "-g", "nightseg"))
+    slots = tree / "var/lib/nightseg-slots"
+    slots.mkdir(mode=0o750, exist_ok=True)
+    os.chown(slots, 0, gid)
+    calls = allowed_calls("nightseg-update.service")
+    done = subprocess.run(
+        command("nightseg-update.service"), env={"PATH": os.environ["PATH"]}, text=True, timeout=PATIENCE,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        preexec_fn=lambda: confine(tree, calls, root=True),
+    )  # fmt: skip
+    check(done.returncode == 0, f"apply: exit code {done.returncode}: {done.stdout}")
+
+
+def as_service(tree: Path) -> int:
+    """Run the program as the unit does, without a broker, with one camera of two; return the signs of life."""
+    service, notify = begin(tree)
     heard: list[str] = []
     try:
         while sum(line == "WATCHDOG=1" for line in heard) < 6:
@@ -368,6 +486,7 @@ def as_service(tree: Path) -> int:
         check(line in heard, f"{line} was not told, but {heard}")
     check(any("camera gone" in line for line in heard), f"the lost camera was not told, but {heard}")
     check("ERROR" not in said, said)
+    notify.close()
     return heard.count("WATCHDOG=1")
 
 
@@ -388,7 +507,10 @@ def main() -> int:
     if sys.argv[1:2] == ["--inside"]:
         return inside(Path(sys.argv[2]))
     failed = 0
-    steps = [check_units, check_backoff, check_user, check_contents, check_lintian, check_unpacked, check_installed]
+    steps = [
+        check_units, check_path, check_backoff, check_user, check_contents, check_lintian, check_unpacked,
+        check_installed,
+    ]  # fmt: skip
     for step in steps:
         name = step.__name__.removeprefix("check_")
         try:

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -40,6 +41,7 @@ type engine interface {
 // modelFlags are the flags that choose a bundle and how it runs.
 type modelFlags struct {
 	bundle, engine string
+	state          string // the service's folder, where updates put bundles; "": that of this machine
 	parallel       int    // engines of the bundle; 0: one
 	shape          string // WIDTHxHEIGHT of the pictures, one of the bundle's; "": its default
 	model.Options
@@ -84,9 +86,12 @@ func (f *modelFlags) perThread() int {
 
 // openBundle opens the bundle that the flags name, at the shape that they say.
 func (f *modelFlags) openBundle() (*model.Bundle, error) {
-	path, err := findBundle(f.bundle)
-	if err != nil {
-		return nil, err
+	path := bundleOfUpdate(cmp.Or(f.state, deviceState()), f.bundle)
+	if path == "" {
+		var err error
+		if path, err = findBundle(f.bundle); err != nil {
+			return nil, err
+		}
 	}
 	b, err := model.OpenIn(path, f.CacheDir)
 	if err != nil || f.shape == "" {
@@ -172,15 +177,38 @@ func openEngine(kind string, b *model.Bundle, o model.Options) (engine, error) {
 	return nil, fail(exitUsage, "--engine %q is not onnxruntime or tensorflow", kind)
 }
 
+// bundleOfUpdate returns the path of a bundle NAME@VERSION that an update has put into a
+// slot, "" where there is none.
+func bundleOfUpdate(state, name string) string {
+	if !strings.Contains(name, "@") || filepath.Base(name) != name {
+		return ""
+	}
+	for _, slot := range []string{"a", "b"} {
+		if p := filepath.Join(state, "bundles", slot, name); exists(filepath.Join(p, model.ManifestName)) {
+			return p
+		}
+	}
+	return ""
+}
+
+// installedDirs are where packages have bundles: beside this program, which may be in a
+// slot of updates, and in the system.
+func installedDirs() []string {
+	if exe, err := os.Executable(); err == nil {
+		return []string{filepath.Join(filepath.Dir(exe), "..", "share", "nightseg", "bundles"), packageDir}
+	}
+	return []string{packageDir}
+}
+
 // findBundle returns the path of a bundle: an existing path as it is, a bare
 // name from the checkout around the working directory or the program, or from
 // the package; without a name, the default of the first place that has it.
 func findBundle(name string) (string, error) {
-	return bundleIn(name, checkoutDirs(), packageDir)
+	return bundleIn(name, checkoutDirs(), installedDirs()...)
 }
 
 // bundleIn is findBundle over the given folders of bundles.
-func bundleIn(name string, checkouts []string, installed string) (string, error) {
+func bundleIn(name string, checkouts []string, installed ...string) (string, error) {
 	if name != "" && (filepath.Base(name) != name || exists(name)) {
 		return name, nil
 	}
@@ -189,8 +217,10 @@ func bundleIn(name string, checkouts []string, installed string) (string, error)
 			return p, nil
 		}
 	}
-	if p := filepath.Join(installed, cmp.Or(name, packageBundle)); exists(filepath.Join(p, model.ManifestName)) {
-		return p, nil
+	for _, dir := range installed {
+		if p := filepath.Join(dir, cmp.Or(name, packageBundle)); exists(filepath.Join(p, model.ManifestName)) {
+			return p, nil
+		}
 	}
 	if name != "" {
 		return "", fail(exitUsage, "--bundle %s: no such file or folder, and no bundle of that name ships (%s, %s)",

@@ -101,6 +101,7 @@ func newRoot(a *app) *cobra.Command {
 		newRunCommand(a), newReplayCommand(a), newDemoCommand(a), newWatchCommand(a),
 		newEvalCommand(a), newBenchCommand(a), newBundleCommand(a), newCalibrateCommand(a),
 		newSynthCommand(a), newDoctorCommand(a), newConfigCommand(a), newBoardCommand(a),
+		newUpdateCommand(a),
 	)
 	for _, c := range root.Commands() {
 		checkArgs(c)

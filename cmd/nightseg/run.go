@@ -73,6 +73,8 @@ type service struct {
 	pipeline *pipeline
 	degraded atomic.Bool
 	control  *control.Controller
+	updates  *updates
+	stop     context.CancelFunc // ends the service as a signal does
 	level    slog.LevelVar
 	stats    chan time.Duration // another interval of the statistics
 	manager  *alive.Manager     // nil: no service manager started this
@@ -110,6 +112,7 @@ func (a *app) run(ctx context.Context, f *runFlags) (err error) {
 	defer func() { err = errors.Join(err, s.close()) }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	s.stop, s.updates = cancel, newUpdates(s)
 	if err := s.connect(); err != nil {
 		return err
 	}
@@ -159,7 +162,10 @@ func (s *service) load(log io.Writer) error {
 	}
 	o := control.Options{
 		Bases: bases, Dir: filepath.Join(s.stateDir, "settings"), Run: s.run,
-		Answer: func(a settings.Ack) { s.link.answer(a) },
+		Answer: func(a settings.Ack) {
+			s.link.answer(a)
+			s.updates.answered(a)
+		},
 		Report: s.report,
 		Degraded: func(reason string) {
 			s.health.Clear(partChange)
@@ -225,7 +231,8 @@ func (s *service) connect() error {
 	c := s.settings
 	l, err := openLink(linkOptions{
 		Broker: c.Broker, sender: sender{c.Fleet, c.Device, s.run}, qos: byte(c.Publish.QoS), queue: c.Publish.Queue,
-		spool: spoolOptions(&c, s.stateDir), onDesired: s.control.Offer, logger: slog.Default(),
+		spool: spoolOptions(&c, s.stateDir), onDesired: s.control.Offer, onCommand: s.updates.command,
+		logger: slog.Default(),
 	})
 	if err != nil {
 		return err
@@ -284,10 +291,12 @@ func (s *service) open(ctx context.Context, c settings.Settings) (*loaded, error
 }
 
 func (s *service) modelFlags(c settings.Settings) modelFlags {
-	return modelFlags{bundle: c.Bundle, engine: c.Engine.Name, shape: c.Engine.Shape, Options: model.Options{
+	f := modelFlags{bundle: c.Bundle, engine: c.Engine.Name, shape: c.Engine.Shape, Options: model.Options{
 		Provider: c.Engine.Provider, Precision: c.Engine.Precision, Threads: c.Engine.Threads,
 		CacheDir: s.flags.CacheDir, LibDir: c.Engine.LibDir,
 	}}
+	f.state = s.stateDir
+	return f
 }
 
 // parallel is how many engines cameras share. Where there are several, as many
@@ -345,6 +354,7 @@ func (s *service) loops(ctx context.Context) {
 	wg.Go(func() { s.pipeline.watchPast(ctx) })
 	wg.Go(func() { s.begun(ctx) })
 	wg.Go(func() { s.control.Run(ctx, s) })
+	wg.Go(func() { s.updates.run(ctx) })
 	kept := s.keepAlive(ctx)
 	wg.Wait()
 	s.pipeline.wait()

@@ -22,6 +22,7 @@ func (s *service) Prepare(ctx context.Context, d settings.Desired) (control.Step
 			return nil, bad
 		}
 	}
+	s.updates.tried(d)
 	step, bad := s.pipeline.Prepare(ctx, d)
 	t.Step = step
 	if len(bad) > 0 {

@@ -61,12 +61,20 @@ type folder struct {
 
 // OpenLocked makes the folder where it is missing, and locks it: of two writers
 // each would destroy what the other has written.
-func OpenLocked(dir string) (FS, error) { return open(dir, true) }
+func OpenLocked(dir string) (FS, error) { return opened(open(dir, true)) }
 
 // Open makes the folder where it is missing.
-func Open(dir string) (FS, error) { return open(dir, false) }
+func Open(dir string) (FS, error) { return opened(open(dir, false)) }
 
-func open(dir string, lock bool) (FS, error) {
+// opened keeps a nil folder from becoming an interface that is not nil.
+func opened(d *folder, err error) (FS, error) {
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func open(dir string, lock bool) (*folder, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, err
 	}

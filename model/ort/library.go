@@ -31,8 +31,8 @@ type Library struct {
 
 // FindLibrary looks for the shared library: in dir or the folder that
 // NIGHTSEG_ORT_DIR names, and nowhere else when one of them is given; else in
-// .cache/ort of a checkout around the executable or the working directory, in
-// /usr/lib/nightseg, and where systems keep libraries.
+// ../lib/nightseg beside the executable, in .cache/ort of a checkout around it or the
+// working directory, in /usr/lib/nightseg, and where systems keep libraries.
 func FindLibrary(dir string) (*Library, error) {
 	origin := "the folder that was asked for"
 	if dir == "" {
@@ -69,6 +69,7 @@ func searchDirs() []string {
 			exe = real
 		}
 		starts = append(starts, filepath.Dir(exe))
+		add(filepath.Join(filepath.Dir(exe), "..", "lib", "nightseg")) // of the package, wherever it was unpacked
 	}
 	if wd, err := os.Getwd(); err == nil {
 		starts = append(starts, wd)

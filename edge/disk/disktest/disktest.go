@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"math/rand/v2"
+	"path"
 	"slices"
 	"sync"
 
@@ -17,6 +18,7 @@ import (
 type FS struct {
 	mu    sync.Mutex
 	names map[string]int // to an index of data
+	dirs  map[string]bool
 	data  [][]byte
 	ops   []Op
 	open  int   // handles
@@ -30,7 +32,7 @@ type Fault func(op, name string, n int) (int, error)
 
 // Op is an operation on the folder.
 type Op struct {
-	Kind     string // create, rename, remove, syncdir; write, truncate, sync
+	Kind     string // create, mkdir, rmdir, rename, remove, syncdir; write, truncate, sync
 	Name, To string
 	file     int
 	off      int64
@@ -45,7 +47,7 @@ type file struct {
 }
 
 // New returns an empty folder.
-func New() *FS { return &FS{names: map[string]int{}} }
+func New() *FS { return &FS{names: map[string]int{}, dirs: map[string]bool{}} }
 
 // Check asks the fault, as each operation does.
 func (m *FS) Check(op, name string, n int) (int, error) {
@@ -93,12 +95,21 @@ func (m *FS) redo(op Op) {
 		for len(m.data) <= op.file {
 			m.data = append(m.data, nil)
 		}
-		m.names[op.Name] = op.file
+		if m.holds(op.Name) {
+			m.names[op.Name] = op.file
+		}
+	case "mkdir":
+		if m.holds(op.Name) {
+			m.dirs[op.Name] = true
+		}
 	case "rename":
 		if i, ok := m.names[op.Name]; ok {
 			delete(m.names, op.Name)
 			m.names[op.To] = i
 		}
+		m.moveAll(op.Name, op.To)
+	case "rmdir":
+		m.dropAll(op.Name)
 	case "remove":
 		delete(m.names, op.Name)
 	case "write":
@@ -134,9 +145,10 @@ func (m *FS) Open(name string, create bool) (disk.File, error) {
 	m.mu.Lock()
 	i, ok := m.names[name]
 	n := len(m.data)
+	holds := m.holds(name)
 	m.mu.Unlock()
 	if !ok {
-		if !create {
+		if !create || !holds {
 			return nil, fs.ErrNotExist
 		}
 		if _, err := m.Check("create", name, 0); err != nil {
@@ -152,15 +164,26 @@ func (m *FS) Open(name string, create bool) (disk.File, error) {
 }
 
 // List implements disk.FS.
-func (m *FS) List() ([]disk.Info, error) {
-	if _, err := m.Check("list", "", 0); err != nil {
+func (m *FS) List() ([]disk.Info, error) { return m.list("") }
+
+func (m *FS) list(dir string) ([]disk.Info, error) {
+	if _, err := m.Check("list", dir, 0); err != nil {
 		return nil, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var list []disk.Info
 	for _, name := range slices.Sorted(maps.Keys(m.names)) {
-		list = append(list, disk.Info{Name: name, Size: int64(len(m.data[m.names[name]])), Regular: true})
+		if parent(name) == dir {
+			list = append(list, disk.Info{
+				Name: path.Base(name), Size: int64(len(m.data[m.names[name]])), Regular: true,
+			})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.dirs)) {
+		if parent(name) == dir {
+			list = append(list, disk.Info{Name: path.Base(name)})
+		}
 	}
 	return list, nil
 }
@@ -169,6 +192,9 @@ func (m *FS) List() ([]disk.Info, error) {
 func (m *FS) Rename(from, to string) error {
 	if _, err := m.Check("rename", from, 0); err != nil {
 		return err
+	}
+	if m.Bytes(from) == nil && !m.IsDir(from) {
+		return fs.ErrNotExist
 	}
 	m.apply(Op{Kind: "rename", Name: from, To: to})
 	return nil
@@ -337,14 +363,14 @@ func (m *FS) Killed(n int, part float64) *FS {
 // Cut returns the folder as a power cut after n operations may leave it: of
 // what was not synced, each part may be there, torn, or not, in any order.
 func (m *FS) Cut(n int, r *rand.Rand) *FS {
-	synced := map[int]int{} // file: index of its last sync
-	dir := -1
+	synced := map[int]int{}  // file: index of its last sync
+	dirs := map[string]int{} // folder: index of its last sync
 	for i, op := range m.ops[:n] {
 		switch op.Kind {
 		case "sync":
 			synced[op.file] = i
 		case "syncdir":
-			dir = i
+			dirs[op.Name] = i
 		}
 	}
 	c := New()
@@ -352,7 +378,10 @@ func (m *FS) Cut(n int, r *rand.Rand) *FS {
 		c.data = append(c.data, nil)
 	}
 	for i, op := range m.ops[:n] {
-		last := dir
+		last, ok := dirs[parent(op.Name)]
+		if !ok {
+			last = -1
+		}
 		if op.Kind == "write" || op.Kind == "truncate" {
 			last = -1
 			if s, ok := synced[op.file]; ok {
@@ -380,10 +409,15 @@ func (m *FS) Cut(n int, r *rand.Rand) *FS {
 // Sealed makes the state of a folder the beginning of a new journal.
 func (m *FS) Sealed() *FS {
 	c := New()
+	for _, name := range slices.Sorted(maps.Keys(m.dirs)) {
+		c.apply(Op{Kind: "mkdir", Name: name})
+		c.apply(Op{Kind: "syncdir", Name: parent(name)})
+	}
 	for i, name := range m.Names() {
 		c.apply(Op{Kind: "create", Name: name, file: i})
 		c.apply(Op{Kind: "write", Name: name, file: i, data: *m.Bytes(name)})
 		c.apply(Op{Kind: "sync", Name: name, file: i})
+		c.apply(Op{Kind: "syncdir", Name: parent(name)})
 	}
 	c.apply(Op{Kind: "syncdir"})
 	return c
