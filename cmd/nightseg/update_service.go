@@ -24,7 +24,7 @@ type updates struct {
 	program  string // id of the update that this program is of, "" of none
 	machine  *update.Machine
 
-	mu     sync.Mutex
+	mu      sync.Mutex
 	trial   bool   // settings are on trial
 	version int64  // of them
 	bundle  string // that they name
