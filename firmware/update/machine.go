@@ -220,7 +220,7 @@ func (m *Machine) begin(ctx context.Context, d disk.Tree, r *record, job Job) er
 		ended.Time = m.now()
 		m.tell(ended)
 	}
-	if err := d.RemoveAll(partFile); err != nil {
+	if err := errors.Join(d.RemoveAll(partFile), d.RemoveAll(RequestDir)); err != nil {
 		return err
 	}
 	r.Job = &job

@@ -168,7 +168,7 @@ func (m *Machine) awaitInstaller(d disk.Tree, j *Job) error {
 	case o.Update == j.Update && o.Slot != "":
 		j.is(Installed)
 		return nil
-	case o.Error != "":
+	case o.Error != "" && (o.Update == j.Update || o.Update == ""): // what is damaged has no id
 		return refuse(cmp.Or(o.Reason, NotInstalled), "%s", o.Error)
 	}
 	return refuse(NotInstalled, "the installer has left no word: journalctl -u nightseg-update")

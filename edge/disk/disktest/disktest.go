@@ -103,7 +103,7 @@ func (m *FS) redo(op Op) {
 			m.dirs[op.Name] = true
 		}
 	case "rename":
-		if i, ok := m.names[op.Name]; ok {
+		if i, ok := m.names[op.Name]; ok && m.holds(op.To) {
 			delete(m.names, op.Name)
 			m.names[op.To] = i
 		}
