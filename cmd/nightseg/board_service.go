@@ -22,13 +22,13 @@ import (
 	"nightseg/firmware/indicate"
 	"nightseg/firmware/lamp"
 	"nightseg/firmware/poll"
-	"nightseg/firmware/tree"
 )
 
 // Parts of the service that can be a reason to be degraded.
 const (
 	partBoard = "board"
 	partHeat  = "heat"
+	partCool  = "start"
 	partStop  = "stop"
 	partLamp  = "lamp"
 )
@@ -53,7 +53,6 @@ type work interface {
 // takes everything.
 type boardService struct {
 	d      board.Description
-	root   tree.Root
 	board  *board.Board
 	around *surroundings
 	health *edge.Health
@@ -102,7 +101,7 @@ func newBoard(c settings.Board, root string, p boardParts) (*boardService, error
 		d.Status = ""
 	}
 	s := &boardService{
-		d: d, root: r, around: p.around, health: p.health, run: p.run,
+		d: d, around: p.around, health: p.health, run: p.run,
 		event: p.event, report: p.report, stop: p.stop,
 	}
 	s.use.Store(&c)
@@ -152,12 +151,12 @@ func (s *boardService) awaitCool(ctx context.Context) bool {
 	for ctx.Err() == nil {
 		why := s.board.MayStart()
 		if why == "" {
-			s.health.Clear(partHeat)
+			s.health.Clear(partCool)
 			s.board.Show(indicate.Starting)
 			return true
 		}
-		s.health.Set(partHeat, why)
-		s.health.Log(partHeat, errors.New(why))
+		s.health.Set(partCool, why)
+		s.health.Log(partCool, errors.New(why))
 		s.board.Show(indicate.Fault)
 		poll.Wait(ctx, time.Second)
 	}

@@ -348,6 +348,7 @@ func (s *service) loops(ctx context.Context) {
 	slog.Info("running", "run", s.run, "bundle", nets.bundle.Name, "provider", nets.engine.Info().Provider,
 		"broker", s.link.url)
 	s.pipeline.start(ctx)
+	s.settle(s.settings)
 	s.board.started(s.pipeline)
 	s.link.status(s.health.State())
 	var wg sync.WaitGroup
