@@ -32,6 +32,8 @@ KILLS ?= 1000
 SOAK ?=
 # make build TAGS=tensorflow
 TAGS ?=
+# make e2e-vm VM="powercuts --cycles 20 --patience 3 --report docs/reliability-vm.md"
+VM ?=
 # make deb ARCH=arm64 VERSION=1.2.3
 ARCH ?=
 VERSION ?=
@@ -71,6 +73,17 @@ soak: build ## an hour at full rate with a connection that is cut each minute; S
 .PHONY: e2e
 e2e: build ## the built programs at work: replay, brokers, faults
 	@python3 scripts/e2e.py
+
+.PHONY: e2e-vm
+e2e-vm: ## the packages in a booted Debian 12, with faults and power cuts; VM="service faults --patience 3"
+	@scripts/system.sh vm brokers deb jpeg opencv
+	@python3 scripts/vm/run.py $(VM)
+
+.PHONY: e2e-arm64
+e2e-arm64: ## the arm64 package: built, looked into, run on an emulated processor
+	@scripts/system.sh arm64 deb
+	@ARCH=arm64 scripts/deb.sh
+	@python3 scripts/package_arm64.py
 
 .PHONY: lint
 lint: ## formatting, golangci-lint, ruff, mypy

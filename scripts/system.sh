@@ -2,7 +2,7 @@
 # Makes sure that system packages are there. As root it says what it is about to
 # install, and installs it; without root it says what to ask for.
 #
-#   scripts/system.sh GROUP...     python, jpeg, capture, opencv, brokers, deb, units
+#   scripts/system.sh GROUP...     python, jpeg, capture, opencv, brokers, deb, units, vm, arm64
 #
 # Exit codes: 0 all there, 1 the installation failed, 3 something is missing and
 # root is needed.
@@ -22,6 +22,10 @@ have() {
 	mosquitto-clients) command -v mosquitto_sub ;;
 	ffmpeg) command -v ffmpeg ;;
 	dpkg-dev) command -v dpkg-shlibdeps ;;
+	qemu-system-x86) command -v qemu-system-x86_64 ;;
+	qemu-utils) command -v qemu-img && command -v qemu-io ;;
+	qemu-user-static) command -v qemu-aarch64-static ;;
+	gcc-aarch64-linux-gnu) command -v aarch64-linux-gnu-gcc ;;
 	systemd) command -v systemd-analyze && command -v systemd-sysusers ;;
 	*) dpkg-query -W -f '${db:Status-Status}' "$1" | grep -qx installed ;;
 	esac >/dev/null 2>&1
@@ -42,6 +46,8 @@ members() {
 	brokers) echo mosquitto mosquitto-clients ;;
 	deb) echo dpkg-dev ;;
 	units) echo systemd ;;
+	vm) echo qemu-system-x86 qemu-utils debootstrap ;;
+	arm64) echo gcc-aarch64-linux-gnu libstdc++6-arm64-cross qemu-user-static ;;
 	*)
 		echo "system: there is no group $1" >&2
 		exit 2

@@ -36,7 +36,7 @@ func newDoctorCommand(a *app) *cobra.Command {
 	}
 	fs := c.Flags()
 	f.modelFlags.add(fs)
-	fs.StringVar(&f.config, "config", "", "settings file to check and to take bundle and broker from")
+	fs.StringVar(&f.config, "config", "", "settings file to check and to take bundle, engine and broker from")
 	fs.StringVar(&f.broker.URL, "broker", "",
 		"broker to reach, such as mqtt://localhost:1883 (default: that of --config)")
 	fs.StringVar(&f.broker.UsernameFile, "username-file", "",

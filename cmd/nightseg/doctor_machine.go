@@ -140,8 +140,12 @@ func (d *doctor) cameras(context.Context) {
 		d.ok("cameras", strings.Join(found, " "))
 	}
 	for _, c := range d.settings.Cameras {
-		name := strings.TrimPrefix(c.Source, "v4l2://")
-		if name != c.Source && d.f.config != "" && !slices.Contains(devices, strings.TrimPrefix(name, "/")) {
+		name, isV4L2 := strings.CutPrefix(c.Source, "v4l2://")
+		name, _, _ = strings.Cut(name, "?") // size, fps, fourcc
+		if !isV4L2 || d.f.config == "" {
+			continue
+		}
+		if _, err := fs.Stat(d.root, strings.TrimPrefix(name, "/")); err != nil {
 			d.fail("camera "+c.ID, name+" is not there", "connect the camera, or change source in "+d.f.config)
 		}
 	}

@@ -29,10 +29,30 @@ func (d *doctor) config(context.Context) {
 	if d.f.bundle == "" {
 		d.f.bundle = s.Bundle
 	}
+	d.takeEngine(s.Engine)
 	if d.f.broker.URL == "" {
 		d.f.broker = s.Broker
 	}
 	d.ok("settings", fmt.Sprintf("%s, %d cameras", d.f.config, len(s.Cameras)))
+}
+
+// takeEngine takes the engine of the settings, but for what flags have named.
+func (d *doctor) takeEngine(e settings.Engine) {
+	if d.f.engine == engineORT {
+		d.f.engine = e.Name
+	}
+	if d.f.Provider == model.Auto {
+		d.f.Provider = e.Provider
+	}
+	if d.f.Precision == model.Auto {
+		d.f.Precision = e.Precision
+	}
+	if d.f.Threads == 0 {
+		d.f.Threads = e.Threads
+	}
+	if d.f.LibDir == "" {
+		d.f.LibDir = e.LibDir
+	}
 }
 
 func (d *doctor) libraries(context.Context) {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"net"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -10,6 +12,7 @@ import (
 
 	"nightseg/edge/mqtt"
 	"nightseg/edge/settings"
+	"nightseg/model"
 )
 
 // onMachine runs one check on a made-up machine.
@@ -72,6 +75,50 @@ func TestDoctorLooksAtTheMachine(t *testing.T) {
 		}
 		if !ok {
 			t.Errorf("%s: %+v", name, found)
+		}
+	}
+}
+
+func TestDoctorLooksForTheCamerasOfTheSettings(t *testing.T) {
+	for source, there := range map[string]bool{
+		"v4l2:///dev/video0":                        true,
+		"v4l2:///dev/video0?size=320x180&fps=5":     true,
+		"v4l2:///dev/v4l/by-id/usb-cam?fourcc=MJPG": true,
+		"v4l2:///dev/video1?size=320x180":           false,
+		"synth://?seed=1":                           true,
+	} {
+		found := onMachine(fstest.MapFS{"dev/video0": {}, "dev/v4l/by-id/usb-cam": {}}, func(d *doctor) {
+			d.f.config = "nightseg.yaml"
+			d.settings.Cameras = []settings.Camera{{ID: "front", Source: source}}
+			d.cameras(t.Context())
+		})
+		failed := slices.ContainsFunc(found, func(f finding) bool { return f.State == stateFail })
+		if failed == there {
+			t.Errorf("%s: %+v", source, found)
+		}
+	}
+}
+
+func TestDoctorTakesTheEngineOfTheSettings(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "nightseg.yaml")
+	const text = "engine: {provider: cpu, precision: fp32, threads: 3}\n"
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ flags, want modelFlags }{
+		{
+			modelFlags{engine: engineORT, Options: model.Options{Provider: model.Auto, Precision: model.Auto}},
+			modelFlags{engine: engineORT, Options: model.Options{Provider: "cpu", Precision: "fp32", Threads: 3}},
+		},
+		{
+			modelFlags{engine: "tensorflow", Options: model.Options{Provider: "openvino", Precision: "int8", Threads: 1}},
+			modelFlags{engine: "tensorflow", Options: model.Options{Provider: "openvino", Precision: "int8", Threads: 1}},
+		},
+	} {
+		d := &doctor{f: &doctorFlags{modelFlags: c.flags, config: name}}
+		d.config(t.Context())
+		if d.f.modelFlags != c.want {
+			t.Errorf("%+v, want %+v; %+v", d.f.modelFlags, c.want, d.findings)
 		}
 	}
 }

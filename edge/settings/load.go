@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -73,6 +74,9 @@ func read(name string) (Settings, []byte, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return Settings{}, nil, err
+	}
+	if len(bytes.TrimSpace(text)) == 0 { // nobody writes that, and its factory settings would be another vehicle's
+		return Settings{}, nil, errors.New("empty, as after a save that was cut short: write it anew, one key or more")
 	}
 	s, err := Parse(text)
 	if err != nil {

@@ -39,6 +39,9 @@ func TestLoad(t *testing.T) {
 		{"no file", "-", "-", []string{FromFactory}, "png", "no such file"},
 		{"no file, a copy", "-", good, []string{FromLastGood, FromFactory}, "rle-zstd", "no such file"},
 		{"bad, a copy", bad, good, []string{FromLastGood, FromFactory}, "rle-zstd", "line 1: codec"},
+		{"empty, a copy", "", good, []string{FromLastGood, FromFactory}, "rle-zstd", "cut short"},
+		{"a blank, a copy", " \n", good, []string{FromLastGood, FromFactory}, "rle-zstd", "cut short"},
+		{"a comment alone", "# from the factory\n", good, all, "png", ""},
 		{"both bad", bad, bad, []string{FromFactory}, "png", "last good settings"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
