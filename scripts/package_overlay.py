@@ -16,6 +16,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from package import OUT, PATIENCE, UNITS, FailedError, check, debs, output, say
