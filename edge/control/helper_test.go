@@ -123,7 +123,9 @@ func (s *fakeStep) Close() error {
 func fileSettings() settings.Settings {
 	s := settings.Default()
 	s.Fleet, s.Device = "test", "car1"
-	s.Cameras = append(s.Cameras, settings.Camera{ID: "rear", Source: "rtsp://me:word@10.0.0.2/", Fit: "bundle", Night: settings.DefaultNight()})
+	s.Cameras = append(s.Cameras, settings.Camera{
+		ID: "rear", Source: "rtsp://me:word@10.0.0.2/", Fit: "bundle", Night: settings.DefaultNight(),
+	})
 	return s
 }
 
