@@ -3,6 +3,7 @@ package edge_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -118,13 +119,14 @@ func TestReopenerRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := edge.NewHealth(nil)
 		var opened []*camera
-		n := 5 // frames until a camera says nothing more
+		var n atomic.Int32 // frames until a camera says nothing more
+		n.Store(5)
 		r := edge.NewReopener("front", func(ctx context.Context) (edge.SourceCloser, error) {
-			if n == 0 {
+			if n.Load() == 0 {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}
-			c := &camera{source: source{n: n, period: 10 * time.Millisecond, hang: true}}
+			c := &camera{source: source{n: int(n.Load()), period: 10 * time.Millisecond, hang: true}}
 			opened = append(opened, c)
 			return c, nil
 		}, nil, h)
@@ -146,10 +148,10 @@ func TestReopenerRestart(t *testing.T) {
 		next(4)
 		go func() {
 			<-time.After(time.Minute) // on the clock of the test: Next waits for a camera that hangs
-			n = 0
+			n.Store(0)
 			r.Restart()
 			<-time.After(time.Minute) // ... and now in open
-			n = 5
+			n.Store(5)
 			r.Restart()
 		}()
 		next(1)

@@ -133,7 +133,7 @@ func TestLampGoesOut(t *testing.T) {
 			}
 			took := s.until("0")
 			t.Logf("off after %v", took.Round(time.Millisecond))
-			if took > c.within {
+			if took > 3*c.within { // other tests keep the processors busy
 				t.Errorf("off after %v", took)
 			}
 			if c.back {

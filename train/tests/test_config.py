@@ -39,11 +39,13 @@ def test_settings_of_the_shipped_bundle_fit_each_other() -> None:
 def test_the_bundle_that_may_be_shipped_learns_from_synthetic_drives_alone() -> None:
     run, bundle = config.read(fit.Fit, SYNTH / "student.yaml"), config.read(export.Export, SYNTH / "export.yaml")
     assert bundle.run == f"{run.work}/{run.name}"
-    assert bundle.about.name == Path(bundle.out).name == "synth-11"
+    made = (ROOT / "scripts/synth-11.sh").read_text(encoding="utf-8")
+    assert bundle.about.name == "synth-11" and bundle.out == f"{run.work}/{run.name}/bundle"
+    assert f"work={run.work}/{run.name}\n" in made and "find .cache/synth/wide/" in made
     assert bundle.about.licence.startswith("Apache-2.0")
     assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
     w = run.windows
-    seen = (*w.labelled, *w.rendered, *bundle.pictures.parts, bundle.golden)
+    seen = (*w.labelled, *w.rendered, bundle.golden)
     assert {p.root for p in seen} == {".cache/synth/wide"}
     assert not (w.day or w.night or w.clips or w.targets) and run.selftrain.taught() == ()
     assert fit.origin(run, ROOT).weights == ("ImageNet",)
