@@ -63,7 +63,8 @@ const (
 // written, one being read, two for the jitter between them.
 type limits struct {
 	slots    int
-	silence  time.Duration // without any record
+	start    time.Duration // until the first record: the loader reads OpenCV's libraries, maybe off a slow card
+	silence  time.Duration // without any record, from then on
 	open     time.Duration // for a device to open
 	read     time.Duration // for a device to give one picture
 	grace    time.Duration // for a process that was told to end
@@ -77,8 +78,8 @@ type limits struct {
 }
 
 var defaultLimits = limits{
-	slots:   4,
-	silence: 3 * time.Second, open: 20 * time.Second, read: 10 * time.Second,
+	slots: 4,
+	start: 20 * time.Second, silence: 3 * time.Second, open: 20 * time.Second, read: 10 * time.Second,
 	grace: time.Second, reap: 5 * time.Second,
 	pause: 100 * time.Millisecond, maxPause: 5 * time.Second, steady: 10 * time.Second,
 	live: 8, sameSpot: 3, file: 20,

@@ -28,6 +28,23 @@ func TestRecordingIsWhole(t *testing.T) {
 	wantCounts(t, s, nil)
 }
 
+func TestProcessThatStartsSlowly(t *testing.T) {
+	t.Setenv(lateEnv, "2500ms")
+	l := quick()
+	l.silence = 500 * time.Millisecond // and a second time, as a chance
+	s := openFakeSource(t, recording("frames=1"), l)
+	if n, err := drain(t, s, 0, nil); n != 1 || !errors.Is(err, io.EOF) {
+		t.Errorf("%d pictures, then %v", n, err)
+	}
+	wantCounts(t, s, nil)
+
+	t.Setenv(lateEnv, "1h")
+	l.start, l.file = 50*time.Millisecond, 2
+	if _, err := tryFake(t, recording("frames=1"), l); err == nil {
+		t.Error("a process that never begins is waited for")
+	}
+}
+
 func TestRecordingOutlivesItsProcess(t *testing.T) {
 	short := func(change func(*limits)) limits {
 		l := quick()

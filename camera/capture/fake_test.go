@@ -28,11 +28,15 @@ const (
 	roleEnv    = "NIGHTSEG_CAPTURE_TEST_ROLE"
 	roleFake   = roleEnv + "=fake"
 	roleParent = roleEnv + "=parent"
+	lateEnv    = "NIGHTSEG_CAPTURE_TEST_LATE" // how long the fake takes until it begins
 )
 
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleEnv) {
 	case "fake":
+		if late, err := time.ParseDuration(os.Getenv(lateEnv)); err == nil {
+			<-time.After(late) // as a loader does that reads from a slow card
+		}
 		if err := ring.Serve(openFake); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

@@ -163,8 +163,9 @@ type reader struct {
 func (r *reader) run(ctx context.Context) verdict {
 	buf := make([]byte, 0, 4*(ring.RecordSize+ring.MaxText))
 	second := false // chance: were we stopped ourselves while records came?
+	limit := r.s.lim.start
 	for {
-		r.c.patience(r.s.lim.silence, second)
+		r.c.patience(limit, second)
 		n, err := r.c.records.Read(buf[len(buf):cap(buf)])
 		switch {
 		case ctx.Err() != nil:
@@ -175,12 +176,12 @@ func (r *reader) run(ctx context.Context) verdict {
 		case isTimeout(err):
 			return verdict{
 				reason: CountSilent,
-				err:    fmt.Errorf("nightseg-capture gave no sign of life for %v", r.s.lim.silence),
+				err:    fmt.Errorf("nightseg-capture gave no sign of life for %v", limit),
 			}
 		case err != nil:
 			return verdict{reason: CountDied}
 		}
-		second = false
+		second, limit = false, r.s.lim.silence
 		buf = buf[:len(buf)+n]
 		used, v := r.records(buf)
 		if v != nil {
