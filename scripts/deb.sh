@@ -98,14 +98,17 @@ stage_nightseg() {
 	put 644 "$units/70-nightseg.rules" "$to/usr/lib/udev/rules.d"
 	install -m 644 docs/nightseg.example.yaml "$stage/nightseg.yaml"
 	name=$to/usr/share/doc/nightseg
-	put 644 README.md CHANGELOG.md docs/service.md docs/updates.md docs/settings.md docs/mqtt.md docs/sources.md docs/bundles.md \
-		docs/board.md docs/jetson.md docs/nightseg.example.yaml "$name"
+	put 644 README.md CHANGELOG.md docs/service.md docs/updates.md docs/settings.md docs/mqtt.md docs/sources.md \
+		docs/bundles.md docs/board.md docs/jetson.md docs/nightseg.example.yaml "$name"
 	copyright "$ort" >"$name/copyright"
 	put 644 "$ort/ThirdPartyNotices.txt" "$name"
+	mkdir -p "$name/mosquitto"
+	put 644 packaging/mosquitto/nightseg.acl packaging/mosquitto/nightseg.conf "$name/mosquitto"
 	doc nightseg
 	overrides nightseg "embedded-library" "library-not-linked-against-libc" "custom-library-search-path" \
 		"hardening-no-fortify-functions" "shared-library-lacks-prerequisites" "no-manual-page" \
-		"maintainer-script-calls-systemctl" "unstripped-binary-or-object"
+		"maintainer-script-calls-systemctl" "unstripped-binary-or-object" \
+		"statically-linked-binary" "systemd-service-file-refers-to-unusual-wantedby-target" # the lamp's
 }
 
 stage_capture() {
