@@ -143,6 +143,7 @@ def reboot(s: Session) -> str:
     s.vm.reboot()
     took = s.new_run(runs, begin, 300)
     first = float(s.vm.sh("cut -d' ' -f1 /proc/uptime")) - (time.monotonic() - begin - took)
+    s.vm.wait("ready", lambda: s.show("ActiveState")["ActiveState"] == "active", 60)
     restarts = s.restarts()
     check(restarts == 0, f"{restarts} restarts")
     check(s.vm.sh("journalctl --list-boots | wc -l") != boots, "the same boot")

@@ -57,7 +57,8 @@ def upgrade(s: Session) -> str:
     check(version(s, "new") in str(s.broker.json("meta")), "meta tells the old version")
     check(s.vm.sh(f"cat {SETTINGS}") == settings, "the settings were changed")
     check(s.vm.code(f"systemctl is-enabled {UNIT}")[1].strip() == "enabled", "not enabled any more")
-    check(s.vm.sh("ls /etc/nightseg").split() == ["nightseg.yaml"], "dpkg left files in /etc/nightseg")
+    left = s.vm.sh("find /etc/nightseg -name '*.dpkg-*'").strip()
+    check(not left, f"dpkg left {left}")
     gap = max(b - a for a, b in zip(s.broker.heard.masks, s.broker.heard.masks[1:], strict=False) if b > begin)
     return f"{told}, restarted by apt, settings kept, enabled; {gap:.1f} s without masks"
 
@@ -84,6 +85,7 @@ def again(s: Session) -> str:
 
 def purge(s: Session) -> str:
     """Purge while the service runs; nothing of it is left but the user."""
+    s.vm.sh("systemctl enable nightseg-lamp nightseg-update.path")
     s.vm.sh(f"{APT} purge {NAMES}", 300)
     left = s.vm.sh(
         "find / -xdev \\( -path /proc -o -path /sys -o -path /srv -o -path /var/log/journal -o -path /mnt \\) -prune "
