@@ -25,12 +25,22 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
+def header_of(mask: bytes) -> dict[str, Any]:
+    """Return the header of a mask in a PNG file, whose ends must be there."""
+    text = b"tEXtnightseg\0"
+    at = mask.find(text)
+    check(mask.startswith(b"\x89PNG") and at > 4 and b"IEND" in mask[-12:], f"no whole mask: {mask[:100]!r}")
+    length = int.from_bytes(mask[at - 4 : at], "big")
+    return dict(json.loads(mask[at + len(text) : at + 4 + length]))
+
+
 @dataclass
 class Heard:
     """What the subscriber has heard since the broker started; times are those of time.monotonic."""
 
-    masks: list[float] = field(default_factory=list)
-    mask: bytes = b""
+    masks: list[float] = field(default_factory=list)  # live ones
+    runs: dict[str, float] = field(default_factory=dict)  # when the first live mask of each run came
+    history: list[tuple[str, int]] = field(default_factory=list)  # run and seq of those that were kept meanwhile
     states: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
     last: dict[str, bytes] = field(default_factory=dict)  # by what follows nightseg/v1/<fleet>/<device>/
 
@@ -78,8 +88,11 @@ class Broker:
             topic, _, text = line.strip().partition(" ")
             name, payload, now = topic.split("/", 4)[-1], bytes.fromhex(text), time.monotonic()
             if name.startswith("cam/") and name.endswith("/mask"):
-                heard.mask = payload
                 heard.masks.append(now)
+                heard.runs.setdefault(header_of(payload)["run"], now)
+            elif name.startswith("hist/cam/") and name.endswith("/mask"):
+                header = header_of(payload)
+                heard.history.append((header["run"], header["seq"]))
             elif name == "status" and payload:
                 heard.states.append((now, json.loads(payload)))
             heard.last[name] = payload

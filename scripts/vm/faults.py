@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from install import INSTALLED
-from machine import FailedError, check
+from machine import check
 from session import SETTINGS, STATE, UNIT, Session
 
 
@@ -29,20 +29,27 @@ def start(s: Session) -> str:
     return f"masks after {s.masks():.0f} s"
 
 
-def back(s: Session, begin: float, restarts: int) -> str:
-    """Wait until systemd has restarted the service once, and masks come."""
+def back(s: Session, begin: float, restarts: int, runs: set[str]) -> str:
+    """Wait until systemd has restarted the service once, and masks of the new run come."""
     s.vm.wait("a restart", lambda: s.restarts() == restarts + 1 and s.pid() != 0, 120)
-    first = s.masks(begin=begin, limit=180)
+    first = s.new_run(runs, begin)
     check(s.show("ActiveState")["ActiveState"] == "active", "not active")
     return f"masks again {first:.0f} s after it"
 
 
+def steady(s: Session) -> None:
+    """Wait until the fault before is over: masks come, and nothing is wrong."""
+    s.vm.wait("running", lambda: s.show("StatusText")["StatusText"].startswith("running"), 180)
+    s.masks()
+
+
 def killed(s: Session) -> str:
     """Kill the process."""
-    pid, restarts, begin = s.pid(), s.restarts(), time.monotonic()
+    steady(s)
+    pid, restarts, runs, begin = s.pid(), s.restarts(), set(s.broker.heard.runs), time.monotonic()
     s.vm.sh(f"kill -9 {pid}")
     s.state("offline", 30, begin)  # the will
-    said = back(s, begin, restarts)
+    said = back(s, begin, restarts, runs)
     check(s.pid() != pid, "the same process")
     s.state("online", 60)
     return f"the broker told the will (offline); {said}"
@@ -50,10 +57,11 @@ def killed(s: Session) -> str:
 
 def hung(s: Session) -> str:
     """Stop the process, as a machine check or a debugger would: only systemd's watchdog can notice."""
-    pid, restarts, begin = s.pid(), s.restarts(), time.monotonic()
+    steady(s)
+    pid, restarts, runs, begin = s.pid(), s.restarts(), set(s.broker.heard.runs), time.monotonic()
     uptime = float(s.vm.sh("cut -d' ' -f1 /proc/uptime"))
     s.vm.sh(f"kill -STOP {pid}")
-    said = back(s, begin, restarts)
+    said = back(s, begin, restarts, runs)
     log = s.vm.sh(f"journalctl -u {UNIT} -o short-monotonic -b | grep -i 'watchdog timeout'").splitlines()[-1]
     after = float(log.split("]")[0].strip("[ ")) - uptime
     check("limit 45s" in log and after < 50, f"{after:.0f} s: {log}")
@@ -64,6 +72,7 @@ def hung(s: Session) -> str:
 
 def camera(s: Session) -> str:
     """Take the camera from its driver while it is read, wait, and give it back."""
+    steady(s)
     pid, restarts, begin = s.pid(), s.restarts(), time.monotonic()
     s.vm.sh("echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind; test ! -e /dev/video0")
     status = s.state("degraded", 60, begin)
@@ -82,10 +91,11 @@ def camera(s: Session) -> str:
 
 def broker(s: Session) -> str:
     """End the broker, wait, and start an empty one."""
+    steady(s)
     pid, restarts = s.pid(), s.restarts()
     s.broker.stop()
     begin = time.monotonic()
-    s.vm.wait("degraded", lambda: "degraded" in s.show("StatusText")["StatusText"], 60)
+    s.vm.wait("degraded", lambda: "degraded: broker" in s.show("StatusText")["StatusText"], 60)
     told, text = time.monotonic() - begin, s.show("StatusText")["StatusText"]
     time.sleep(60)
     s.same(pid, restarts)
@@ -94,9 +104,14 @@ def broker(s: Session) -> str:
     first = s.masks(begin=begin, limit=120)
     s.state("online", 60)
     check("classes" in s.broker.json("meta"), "no meta at the new broker")
-    s.vm.wait("running", lambda: "running" in s.show("StatusText")["StatusText"], 60)
+    steady(s)
     s.same(pid, restarts)
-    return f"STATUS after {told:.0f} s: {text[:80]}; back: masks after {first:.1f} s, the same process"
+    s.vm.wait("masks of the outage", lambda: len(s.broker.heard.history) >= 5, 120)
+    kept = [seq for _, seq in s.broker.heard.history]
+    return (
+        f"STATUS after {told:.0f} s: {text[:80]}; back: masks after {first:.1f} s, the same process; "
+        f"{len(kept)} masks of the outage came so far"
+    )
 
 
 def damaged(s: Session, text: str) -> str:
@@ -124,14 +139,11 @@ def damaged(s: Session, text: str) -> str:
 def reboot(s: Session) -> str:
     """Boot anew: the enabled service comes up by itself."""
     boots = s.vm.sh("journalctl --list-boots | wc -l")
-    begin = time.monotonic()
+    runs, begin = set(s.broker.heard.runs), time.monotonic()
     s.vm.reboot()
-    s.masks(begin=begin, limit=300)
-    if not s.broker.heard.masks:
-        raise FailedError("no masks")
-    up = s.vm.sh("cut -d' ' -f1 /proc/uptime")
-    late = time.monotonic()
-    first = float(up) - (late - next(at for at in s.broker.heard.masks if at > begin))
+    took = s.new_run(runs, begin, 300)
+    first = float(s.vm.sh("cut -d' ' -f1 /proc/uptime")) - (time.monotonic() - begin - took)
+    s.vm.wait("ready", lambda: s.show("ActiveState")["ActiveState"] == "active", 60)
     restarts = s.restarts()
     check(restarts == 0, f"{restarts} restarts")
     check(s.vm.sh("journalctl --list-boots | wc -l") != boots, "the same boot")

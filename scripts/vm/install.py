@@ -6,7 +6,7 @@ import json
 import re
 
 from machine import CACHE, check
-from session import BUNDLE, SETTINGS, UNIT, Session
+from session import BUNDLE, SETTINGS, Session
 
 INSTALLED = CACHE / "disks/install.qcow2"
 
@@ -55,8 +55,9 @@ def install(s: Session) -> str:
 
 def quiet(s: Session) -> str:
     """Hold that installing neither enables nor starts anything."""
-    check(s.vm.code(f"systemctl is-enabled {UNIT}")[1].strip() == "disabled", "the service is enabled")
-    for unit in (UNIT, "nightseg-replay@x"):
+    for unit in ("nightseg", "nightseg-lamp", "nightseg-update.path"):
+        check(s.vm.code(f"systemctl is-enabled {unit}")[1].strip() == "disabled", f"{unit} is enabled")
+    for unit in ("nightseg", "nightseg-lamp", "nightseg-update.path", "nightseg-update", "nightseg-replay@x"):
         check(s.vm.code(f"systemctl is-active {unit}")[1].strip() == "inactive", f"{unit} is not inactive")
     check(s.vm.code("pgrep -l nightseg")[0] == 1, "a program of ours runs")
     failed = s.vm.sh("systemctl --failed --no-legend --plain")

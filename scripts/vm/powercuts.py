@@ -14,6 +14,7 @@ import re
 import subprocess
 import time
 
+from broker import Heard
 from install import INSTALLED
 from machine import CACHE, FailedError, check, layer, output
 from session import SETTINGS, STATE, UNIT, Session
@@ -104,6 +105,7 @@ class Story:
         self.kept, self.written = 0, 0  # serial numbers of settings files
         self.applied, self.sent = 0, 0  # versions of documents
         self.torn = False  # the settings file may be anything
+        self.away, self.heard = False, 0  # the broker was away at the last cut
         self.degraded = 0
 
     @staticmethod
@@ -117,8 +119,9 @@ class Story:
         booted = s.boot(DISK, "powercuts")
         said = self.look()
         kind = self.kind(number)
+        self.away = kind == "broker away"
         self.torn = kind == "file written in place"
-        did = self.documents() if kind == "documents" else self.files(kind)
+        did = self.documents() if kind == "documents" else self.files()
         s.vm.cut()
         cut = CACHE / "disks/powercuts.qcow2"
         output("qemu-img", "check", "-q", "-r", "leaks", cut)
@@ -149,14 +152,34 @@ class Story:
         self.degraded += status["state"] == "degraded"
         version = s.broker.json("config/reported")["version"]
         check(self.applied <= version <= self.sent, f"document {version}, not {self.applied}..{self.sent}")
+        kept = self.history()
         left = s.vm.sh(f"find {STATE} -name '.*' -type f | wc -l").strip()
         if not whole:
             s.write(SETTINGS, settings(s, self.written))
         return (
             f"first mask {up:.0f} s after the kernel's start, status {status['state']}, file "
             f"{'whole' if whole else 'torn'}, last good {found} of {self.kept}..{self.written}, document {version} of "
-            f"{self.applied}..{self.sent}, {left} temporary files"
+            f"{self.applied}..{self.sent}, {kept} masks from before the cut, {left} temporary files"
         )
+
+    def history(self) -> int:
+        """Wait for the masks that were kept while the broker was away; return how many came."""
+        heard, run = self.s.broker.heard, self.s.broker.state()["run"]
+
+        def old() -> list[tuple[str, int]]:
+            return [key for key in heard.history if key[0] != run]  # not those of this start, before the network was up
+
+        if self.away:
+            self.s.vm.wait("masks from before the cut", old, 60)
+            self.s.vm.wait("their end", lambda: self.still(heard), 120, pause=3)
+        seen = old()
+        check(len(set(seen)) == len(seen), "masks came twice")
+        return len(seen)
+
+    def still(self, heard: Heard) -> bool:
+        """Tell whether no more history came since the last call."""
+        before, self.heard = self.heard, len(heard.history)
+        return before == self.heard
 
     @staticmethod
     def serial(text: str) -> int | None:
@@ -187,10 +210,10 @@ class Story:
         topic = "nightseg/v1/vm/car1/config/desired"
         output("mosquitto_pub", "-p", str(self.s.broker.port), "-q", "1", "-r", "-t", topic, "-m", text, limit=60)
 
-    def files(self, kind: str) -> str:
+    def files(self) -> str:
         """Change the settings file again and again, and restart; cut at any moment after a change began."""
         s = self.s
-        if kind == "broker away":
+        if self.away:
             s.broker.stop()
         console = s.vm.serial.stat().st_size
         s.vm.sh(f"systemd-run -q --unit=changes /root/changes {'in-place' if self.torn else 'replaced'}")

@@ -86,7 +86,7 @@ class Session:
         """Return a settings file for the camera and the broker of the tests."""
         return (
             f"fleet: vm\ndevice: {device}\nbundle: {BUNDLE}\nbroker: {{url: mqtt://{HOST}:{self.broker.port}}}\n"
-            f"engine: {{threads: 1, precision: fp32}}\nprobation: {{seconds: 1, frames: 1}}\n{extra}"
+            f"engine: {{provider: cpu, precision: fp32, threads: 1}}\nprobation: {{seconds: 1, frames: 1}}\n{extra}"
             'cameras: [{id: front, source: "v4l2:///dev/video0?size=320x180&fps=5"}]\n'
         )
 
@@ -112,6 +112,12 @@ class Session:
         start = time.monotonic() if begin is None else begin
         self.vm.wait("masks at the broker", lambda: self.broker.masks_since(start) >= count, limit, pause=0.1)
         return next(at for at in self.broker.heard.masks if at > start) - start
+
+    def new_run(self, old: set[str], begin: float, limit: float = 180) -> float:
+        """Wait for a mask of a run that is not an old one; return the seconds since a time."""
+        runs = self.broker.heard.runs
+        self.vm.wait("masks of a new run", lambda: set(runs) - old, limit, pause=0.1)
+        return min(at for run, at in runs.items() if run not in old) - begin
 
     def state(self, wanted: str, limit: float = 60, begin: float = 0.0) -> dict[str, Any]:
         """Wait until the device's status is so; return it."""
