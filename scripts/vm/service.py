@@ -197,7 +197,11 @@ def exposure(s: Session) -> str:
 
 
 def journal(s: Session) -> str:
-    """Read the program's lines in the journal."""
+    """Read the program's lines in the journal, after a fault that it must tell."""
+    s.broker.stop()
+    s.vm.wait("degraded", lambda: "degraded" in s.show("StatusText")["StatusText"], 60)
+    s.broker.start()
+    s.masks()
     lines = [json.loads(x) for x in s.vm.sh(f"journalctl -u {UNIT} -o json _COMM=nightseg").splitlines()]
     check(len(lines) >= 3, f"{len(lines)} lines")
     levels = {"DEBUG": "7", "INFO": "6", "WARN": "4", "ERROR": "3"}
@@ -206,6 +210,7 @@ def journal(s: Session) -> str:
         message = json.loads(line["MESSAGE"])
         check(line["PRIORITY"] == levels[message["level"]], f"priority {line['PRIORITY']} of {message}")
         kinds[message["level"]] = kinds.get(message["level"], 0) + 1
+    check(kinds.get("WARN", 0) > 0, f"no warning that the broker was gone: {kinds}")
     faults = s.vm.sh(f"journalctl -u {UNIT} -o json -p warning _COMM=nightseg").splitlines()
     check(len(faults) == kinds.get("WARN", 0) + kinds.get("ERROR", 0), f"-p warning shows {len(faults)} of {kinds}")
     return f"{len(lines)} lines, all JSON: {kinds}; -p warning shows {len(faults)}"
