@@ -52,6 +52,8 @@ def run(s: Session) -> None:
     s.step("boot", s.boot, INSTALLED, "powercuts-disk")
     s.step("start", start, s)
     s.vm.off()
+    s.broker.stop()
+    s.broker.start()
     story = Story(s, rand)
     for cycle in range(1, s.cycles + 1):
         s.step(f"cut {cycle} of {s.cycles}: {story.kind(cycle)}", story.cycle, cycle)

@@ -23,7 +23,7 @@ TITLES = {
 }
 HEAD = """# The packages in a booted machine
 
-Made by `make e2e-vm REPORT=docs/reliability-vm.md`. What it does and does not show:
+Made by `make e2e-vm VM="--report docs/reliability-vm.md"`. What it does and does not show:
 [service](service.md#in-a-booted-machine).
 """
 
