@@ -28,20 +28,10 @@ type deviceFlags struct {
 }
 
 func (f *deviceFlags) add(fs *pflag.FlagSet, timeout time.Duration) {
-	addBroker(fs, &f.broker)
+	addBroker(fs, &f.broker, remoteBroker)
 	fs.StringVar(&f.fleet, "fleet", "", "its fleet (default: any)")
 	fs.StringVar(&f.device, "device", "", "its device id (default: the only one there)")
 	fs.DurationVar(&f.timeout, "timeout", timeout, "how long to wait for the device")
-}
-
-// addBroker adds the flags that say how to reach a broker.
-func addBroker(fs *pflag.FlagSet, b *settings.Broker) {
-	fs.StringVar(&b.URL, "broker", b.URL, "mqtt://host:1883 or mqtts://host:8883")
-	fs.StringVar(&b.UsernameFile, "username-file", "", "file whose first line is the user name at the broker")
-	fs.StringVar(&b.PasswordFile, "password-file", "", "file whose first line is the password")
-	fs.StringVar(&b.CAFile, "ca-file", "", "PEM file of the authority of the broker's certificate")
-	fs.StringVar(&b.CertFile, "cert-file", "", "PEM file of our certificate")
-	fs.StringVar(&b.KeyFile, "key-file", "", "PEM file of our key")
 }
 
 // settle is how long after the first device others may be found, too: retained
@@ -73,12 +63,10 @@ func (r *remote) base() settings.Settings {
 func withDevice(ctx context.Context, f *deviceFlags, do func(context.Context, *remote) error) error {
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	b := f.broker
 	options := mqtt.Options{
-		URL: b.URL, Topics: mqtt.Topics{Fleet: f.fleet, Device: f.device},
-		UsernameFile: b.UsernameFile, PasswordFile: b.PasswordFile,
-		CAFile: b.CAFile, CertFile: b.CertFile, KeyFile: b.KeyFile, Logger: slog.New(slog.DiscardHandler),
+		Topics: mqtt.Topics{Fleet: f.fleet, Device: f.device}, Logger: slog.New(slog.DiscardHandler),
 	}
+	endpointOf(f.broker).Apply(&options)
 	var away atomic.Pointer[error] // why there is no connection
 	options.OnState = func(s mqtt.ConnectionState) {
 		if s.Err != nil {

@@ -37,14 +37,7 @@ func newDoctorCommand(a *app) *cobra.Command {
 	fs := c.Flags()
 	f.modelFlags.add(fs)
 	fs.StringVar(&f.config, "config", "", "settings file to check and to take bundle, engine and broker from")
-	fs.StringVar(&f.broker.URL, "broker", "",
-		"broker to reach, such as mqtt://localhost:1883 (default: that of --config)")
-	fs.StringVar(&f.broker.UsernameFile, "username-file", "",
-		"file whose first line is the user name at the broker")
-	fs.StringVar(&f.broker.PasswordFile, "password-file", "", "file whose first line is the password")
-	fs.StringVar(&f.broker.CAFile, "ca-file", "", "PEM file of the authority of the broker's certificate")
-	fs.StringVar(&f.broker.CertFile, "cert-file", "", "PEM file of our certificate")
-	fs.StringVar(&f.broker.KeyFile, "key-file", "", "PEM file of our key")
+	addBroker(fs, &f.broker, "broker to reach, such as mqtt://localhost:1883 (default: that of --config)")
 	fs.DurationVar(&f.timeout, "timeout", 5*time.Second, "how long to wait for the broker")
 	return c
 }

@@ -131,22 +131,20 @@ func (d *doctor) reachBroker(ctx context.Context) {
 	connected := false
 	var last error
 	start := time.Now()
-	err := mqtt.Watch(ctx, mqtt.WatchOptions{
-		Options: mqtt.Options{
-			URL: b.URL, UsernameFile: b.UsernameFile, PasswordFile: b.PasswordFile,
-			CAFile: b.CAFile, CertFile: b.CertFile, KeyFile: b.KeyFile,
-			Logger: slog.New(slog.DiscardHandler),
-			OnState: func(s mqtt.ConnectionState) {
-				if s.Connected {
-					connected = true
-					cancel()
-				} else if s.Err != nil && !connected {
-					last = s.Err
-				}
-			},
+	options := mqtt.WatchOptions{Filters: []string{mqtt.Root + "/doctor/doctor/none"}, Options: mqtt.Options{
+		Logger: slog.New(slog.DiscardHandler),
+		OnState: func(s mqtt.ConnectionState) {
+			if s.Connected {
+				connected = true
+				cancel()
+			} else if s.Err != nil && !connected {
+				last = s.Err
+			}
 		},
-		Filters: []string{mqtt.Root + "/doctor/doctor/none"},
-	}, func(mqtt.Message) {})
+	}}
+	b.ClientID = "" // a second client of the service's id would throw it out
+	endpointOf(b).Apply(&options.Options)
+	err := mqtt.Watch(ctx, options, func(mqtt.Message) {})
 	switch {
 	case connected:
 		d.ok("broker", fmt.Sprintf("%s answered after %d ms", b.URL, time.Since(start).Milliseconds()))

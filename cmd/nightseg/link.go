@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"nightseg/edge"
 	"nightseg/edge/frame"
 	"nightseg/edge/mqtt"
@@ -36,6 +38,27 @@ type linkOptions struct {
 
 // sender names who sends: the fleet, the device and the start of the program.
 type sender struct{ fleet, device, run string }
+
+// addBroker adds the flags that say how to reach a broker; url says what may be named.
+func addBroker(fs *pflag.FlagSet, b *settings.Broker, url string) {
+	fs.StringVar(&b.URL, "broker", b.URL, url)
+	fs.StringVar(&b.UsernameFile, "username-file", "", "file whose first line is the user name at the broker")
+	fs.StringVar(&b.PasswordFile, "password-file", "", "file whose first line is the password")
+	fs.StringVar(&b.CAFile, "ca-file", "", "PEM file of the authority of the broker's certificate")
+	fs.StringVar(&b.CertFile, "cert-file", "", "PEM file of our certificate")
+	fs.StringVar(&b.KeyFile, "key-file", "", "PEM file of our key")
+}
+
+// remoteBroker says what --broker may name where there must be one elsewhere.
+const remoteBroker = "mqtt://host:1883 or mqtts://host:8883"
+
+// endpointOf is the broker of the settings in the words of the client.
+func endpointOf(b settings.Broker) mqtt.Endpoint {
+	return mqtt.Endpoint{
+		URL: b.URL, ClientID: b.ClientID, UsernameFile: b.UsernameFile, PasswordFile: b.PasswordFile,
+		CAFile: b.CAFile, CertFile: b.CertFile, KeyFile: b.KeyFile, KeepAlive: time.Duration(b.KeepAlive),
+	}
+}
 
 // link is the way to a broker, and the broker where that is in this process. With
 // broker "none" it takes everything and sends nothing.
@@ -73,13 +96,14 @@ func openLink(o linkOptions) (*link, error) {
 	if err != nil {
 		return nil, usage(errors.Join(err, l.close()))
 	}
-	c, err := mqtt.New(mqtt.Options{
-		URL: l.url, ClientID: o.ClientID, Topics: mqtt.Topics{Fleet: o.fleet, Device: o.device},
-		UsernameFile: o.UsernameFile, PasswordFile: o.PasswordFile,
-		CAFile: o.CAFile, CertFile: o.CertFile, KeyFile: o.KeyFile,
-		KeepAlive: time.Duration(o.KeepAlive), Run: o.run, QoS: o.qos, Queue: o.queue, Outbox: kept,
+	options := mqtt.Options{
+		Topics: mqtt.Topics{Fleet: o.fleet, Device: o.device},
+		Run:    o.run, QoS: o.qos, Queue: o.queue, Outbox: kept,
 		OnDesired: o.onDesired, OnCommand: o.onCommand, Logger: o.logger,
-	})
+	}
+	endpointOf(o.Broker).Apply(&options)
+	options.URL = l.url
+	c, err := mqtt.New(options)
 	if err != nil {
 		return nil, usage(errors.Join(err, l.close()))
 	}

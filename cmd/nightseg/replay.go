@@ -100,14 +100,10 @@ func addCameraFlags(fs *pflag.FlagSet, c *settings.Camera) {
 }
 
 func addBrokerFlags(fs *pflag.FlagSet, b *settings.Broker, s *sender) {
-	fs.StringVar(&b.URL, "broker", brokerNone, "mqtt://host:1883, mqtts://host:8883, embedded or none")
+	b.URL = brokerNone
+	addBroker(fs, b, "mqtt://host:1883, mqtts://host:8883, embedded or none")
 	fs.StringVar(&b.Listen, "listen", b.Listen, "address of the embedded broker")
 	fs.BoolVar(&b.AllowRemote, "allow-remote", false, "let the embedded broker listen where other machines reach it")
-	fs.StringVar(&b.UsernameFile, "username-file", "", "file whose first line is the user name at the broker")
-	fs.StringVar(&b.PasswordFile, "password-file", "", "file whose first line is the password")
-	fs.StringVar(&b.CAFile, "ca-file", "", "PEM file of the authority of the broker's certificate")
-	fs.StringVar(&b.CertFile, "cert-file", "", "PEM file of our certificate")
-	fs.StringVar(&b.KeyFile, "key-file", "", "PEM file of our key")
 	d := settings.Default()
 	fs.StringVar(&s.fleet, "fleet", d.Fleet, "first level of the topics")
 	fs.StringVar(&s.device, "device", d.Device, "second level of the topics")

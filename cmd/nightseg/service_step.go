@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"nightseg/edge/control"
-	"nightseg/edge/mqtt"
 	"nightseg/edge/settings"
 )
 
@@ -88,13 +87,6 @@ func (t *serviceStep) Undo(ctx context.Context) error {
 		return errors.Join(err, t.s.link.client.Redirect(endpointOf(t.from.Broker)))
 	}
 	return err
-}
-
-func endpointOf(b settings.Broker) mqtt.Endpoint {
-	return mqtt.Endpoint{
-		URL: b.URL, ClientID: b.ClientID, UsernameFile: b.UsernameFile, PasswordFile: b.PasswordFile,
-		CAFile: b.CAFile, CertFile: b.CertFile, KeyFile: b.KeyFile, KeepAlive: time.Duration(b.KeepAlive),
-	}
 }
 
 // adopt brings what is not of the pipeline into force.

@@ -46,7 +46,7 @@ func newWatchCommand(a *app) *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return a.watch(c.Context(), f) },
 	}
 	fs := c.Flags()
-	addBroker(fs, &f.broker)
+	addBroker(fs, &f.broker, remoteBroker)
 	fs.StringVar(&f.fleet, "fleet", "", "only this fleet (default: all)")
 	fs.StringVar(&f.device, "device", "", "only this device (default: all)")
 	fs.StringVar(&f.camera, "camera", "", "only masks of this camera (default: all)")
@@ -65,15 +65,12 @@ func (a *app) watch(ctx context.Context, f *watchFlags) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	w := &watchState{a: a, f: f, stop: stop, hash: newMaskHash(), last: map[string]uint64{}}
-	err := mqtt.Watch(ctx, mqtt.WatchOptions{
-		Options: mqtt.Options{
-			URL: f.broker.URL, Topics: mqtt.Topics{Fleet: f.fleet, Device: f.device},
-			UsernameFile: f.broker.UsernameFile, PasswordFile: f.broker.PasswordFile,
-			CAFile: f.broker.CAFile, CertFile: f.broker.CertFile, KeyFile: f.broker.KeyFile,
-			OnState: w.connection, Logger: slog.New(slog.DiscardHandler),
-		},
-		QoS: 1,
-	}, w.message)
+	options := mqtt.WatchOptions{QoS: 1, Options: mqtt.Options{
+		Topics:  mqtt.Topics{Fleet: f.fleet, Device: f.device},
+		OnState: w.connection, Logger: slog.New(slog.DiscardHandler),
+	}}
+	endpointOf(f.broker).Apply(&options.Options)
+	err := mqtt.Watch(ctx, options, w.message)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		err = errors.Join(err, cause)
 	}

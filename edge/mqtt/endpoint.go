@@ -18,12 +18,12 @@ type Endpoint struct {
 	KeepAlive                  time.Duration
 }
 
-func (e *Endpoint) apply(o *Options) {
+// Apply puts the fields into options.
+func (e Endpoint) Apply(o *Options) {
 	o.URL, o.ClientID = e.URL, e.ClientID
 	o.UsernameFile, o.PasswordFile = e.UsernameFile, e.PasswordFile
 	o.CAFile, o.CertFile, o.KeyFile = e.CAFile, e.CertFile, e.KeyFile
 	o.KeepAlive = e.KeepAlive
-	o.setDefaults()
 }
 
 // errMoved ends a connection because there is another endpoint.
@@ -66,7 +66,8 @@ func (m *mover) take(o *Options) {
 	default:
 	}
 	if v := m.next.Swap(nil); v != nil {
-		v.apply(o)
+		v.Apply(o)
+		o.setDefaults()
 		o.ClientID += m.suffix
 		m.state.moved(v.n)
 	}
@@ -77,7 +78,7 @@ func (m *mover) take(o *Options) {
 // documents and the counters stay. WaitMoved tells when it is connected there.
 func (c *Client) Redirect(e Endpoint) error {
 	o := c.first
-	e.apply(&o)
+	e.Apply(&o)
 	if err := o.Check(); err != nil {
 		return fmt.Errorf("mqtt: %w", err)
 	}
