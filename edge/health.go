@@ -47,6 +47,15 @@ func (h *Health) Set(part, reason string) {
 	h.tell()
 }
 
+// Note sets the reason of a part, or clears it where the reason is "".
+func (h *Health) Note(part, reason string) {
+	if reason == "" {
+		h.Clear(part)
+		return
+	}
+	h.Set(part, reason)
+}
+
 // Clear takes a part's reason away.
 func (h *Health) Clear(part string) {
 	h.mu.Lock()

@@ -151,10 +151,10 @@ func (c *change) Probation(ctx context.Context) (any, error) {
 		of[cam.ID] = expectation{was: c.before[cam.ID], needed: c.before[cam.ID].Masks > 0}
 	}
 	for _, cam := range c.what.Cameras {
-		e, now := of[cam.ID], edge.Window{}
+		e := of[cam.ID]
 		switch {
 		case cam.Added, cam.Reopen:
-			e = expectation{was: now, needed: true} // another picture, at another rate
+			e = expectation{needed: true} // another picture, at another rate
 		case cam.Blank:
 			e.was.Unknown = 1
 		}

@@ -90,11 +90,7 @@ func (f *lampFeed) fault(h *edge.Health, why string) {
 	f.mu.Lock()
 	f.problem = why
 	f.mu.Unlock()
-	if why == "" {
-		h.Clear(partLamp)
-		return
-	}
-	h.Set(partLamp, why)
+	h.Note(partLamp, why)
 }
 
 // run feeds the lamp until ctx is done; then it is off.

@@ -89,7 +89,7 @@ func (l *link) watch(h *edge.Health) {
 
 func (l *link) look(h *edge.Health, now, since time.Time) time.Time {
 	if l.box != nil {
-		setOrClear(h, partSpool, l.box.Degraded())
+		h.Note(partSpool, l.box.Degraded())
 	}
 	s := l.client.MasksState()
 	switch {
@@ -106,14 +106,6 @@ func (l *link) look(h *edge.Health, now, since time.Time) time.Time {
 		h.Set(partMasks, reason)
 	}
 	return since
-}
-
-func setOrClear(h *edge.Health, part, reason string) {
-	if reason == "" {
-		h.Clear(part)
-		return
-	}
-	h.Set(part, reason)
 }
 
 // spoolDocument is the part of health that tells of kept masks, of all cameras.

@@ -207,11 +207,11 @@ func (n *nightControl) set(at time.Time) {
 
 // tell says what of the camera cannot be controlled.
 func (n *nightControl) tell(c *nightCamera) {
-	if c.LongestExposure > 0 {
-		n.health.Clear(n.part)
-		return
+	why := ""
+	if c.LongestExposure <= 0 {
+		why = "the camera lets its gain be set, but not its exposure: what moves may smear"
 	}
-	n.health.Set(n.part, "the camera lets its gain be set, but not its exposure: what moves may smear")
+	n.health.Note(n.part, why)
 }
 
 // control are the settings in the words of the controller.

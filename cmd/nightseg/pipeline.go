@@ -11,7 +11,6 @@ import (
 
 	"nightseg/camera"
 	"nightseg/edge"
-	"nightseg/edge/message"
 	"nightseg/edge/settings"
 	"nightseg/model"
 )
@@ -232,8 +231,8 @@ func (p *pipeline) changeOf(a arrangement, c settings.Camera) (*laneChange, erro
 	if err != nil {
 		return nil, err
 	}
-	var encoder *message.Encoder
-	if encoder, err = newEncoder(a.nets.bundle, p.sender); err != nil {
+	encoder, err := newEncoder(a.nets.bundle, p.sender)
+	if err != nil {
 		return nil, err
 	}
 	return &laneChange{

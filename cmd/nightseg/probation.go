@@ -58,11 +58,7 @@ func (st *station) remember() {
 // doubt tells where the light and the picture contradict each other.
 func (st *station) doubt(h *edge.Health) {
 	part := "camera " + st.id + " light"
-	if why := st.lane.relight.Doubt(); why != "" {
-		h.Set(part, why)
-	} else {
-		h.Clear(part)
-	}
+	h.Note(part, st.lane.relight.Doubt())
 }
 
 // lately is what the station did in the last seconds.

@@ -166,15 +166,10 @@ func (s *service) load(log io.Writer) error {
 			s.link.answer(a)
 			s.updates.answered(a)
 		},
-		Report: s.report,
-		Degraded: func(reason string) {
-			s.health.Clear(partChange)
-			if reason != "" {
-				s.health.Set(partChange, reason)
-			}
-		},
-		Keep:   func() error { return settings.Keep(lastGood, text) },
-		Bundle: func() string { return s.pipeline.now().nets.bundle.SHA256 },
+		Report:   s.report,
+		Degraded: func(reason string) { s.health.Note(partChange, reason) },
+		Keep:     func() error { return settings.Keep(lastGood, text) },
+		Bundle:   func() string { return s.pipeline.now().nets.bundle.SHA256 },
 	}
 	s.level.Set(logLevel(bases[0].Settings.Log.Level))
 	slog.SetDefault(slog.New(journal.New(log, bases[0].Settings.Log.Format, &s.level)))
@@ -291,12 +286,10 @@ func (s *service) open(ctx context.Context, c settings.Settings) (*loaded, error
 }
 
 func (s *service) modelFlags(c settings.Settings) modelFlags {
-	f := modelFlags{bundle: c.Bundle, engine: c.Engine.Name, shape: c.Engine.Shape, Options: model.Options{
-		Provider: c.Engine.Provider, Precision: c.Engine.Precision, Threads: c.Engine.Threads,
-		CacheDir: s.flags.CacheDir, LibDir: c.Engine.LibDir,
+	e := c.Engine
+	return modelFlags{bundle: c.Bundle, engine: e.Name, shape: e.Shape, state: s.stateDir, Options: model.Options{
+		Provider: e.Provider, Precision: e.Precision, Threads: e.Threads, CacheDir: s.flags.CacheDir, LibDir: e.LibDir,
 	}}
-	f.state = s.stateDir
-	return f
 }
 
 // parallel is how many engines cameras share. Where there are several, as many

@@ -245,7 +245,7 @@ func TestFallback(t *testing.T) {
 
 func TestDamagedFiles(t *testing.T) {
 	good := func(v any) []byte {
-		b, err := seal(v)
+		b, err := disk.Seal(v)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -376,7 +376,7 @@ func TestOnDisk(t *testing.T) {
 }
 
 func FuzzStore(f *testing.F) {
-	b, err := seal(record{Version: 2, Document: doc(2, ""), SHA256: strings.Repeat("0", 64)})
+	b, err := disk.Seal(record{Version: 2, Document: doc(2, ""), SHA256: strings.Repeat("0", 64)})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -387,7 +387,7 @@ func FuzzStore(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := seal(r)
+		again, err := disk.Seal(r)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,13 +1,8 @@
 package control
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"slices"
 	"time"
@@ -171,7 +166,7 @@ func (st *store) flush() error {
 		if !st.dirty[f.name] {
 			continue
 		}
-		b, err := seal(f.v)
+		b, err := disk.Seal(f.v)
 		if err == nil {
 			err = st.reopen()
 		}
@@ -234,51 +229,13 @@ func (st *store) refusal(d settings.Desired) *refusal {
 	return &st.refused[i]
 }
 
-// sealed is a file of the store.
-type sealed struct {
-	Check string          `json:"sha256"` // of Body
-	Body  json.RawMessage `json:"body"`
-}
-
-func seal(v any) ([]byte, error) {
-	body, err := json.Marshal(v)
+// unseal reads what disk.Seal wrote of a T, and nothing else.
+func unseal[T any](b []byte) (v T, err error) {
+	body, err := disk.Unseal(b)
 	if err != nil {
-		return nil, err
+		return v, err
 	}
-	b, err := json.Marshal(sealed{Check: check(body), Body: body})
-	return append(b, '\n'), err
-}
-
-func check(body []byte) string {
-	h := sha256.Sum256(body)
-	return hex.EncodeToString(h[:])
-}
-
-// unseal reads what seal wrote, and nothing else.
-func unseal[T any](b []byte) (T, error) {
-	var none T
-	s, err := strictly[sealed](b)
-	if err != nil {
-		return none, err
-	}
-	if s.Check != check(s.Body) {
-		return none, errors.New("the checksum is not that of the content")
-	}
-	return strictly[T](s.Body)
-}
-
-// strictly reads one JSON value whose keys are all known.
-func strictly[T any](b []byte) (T, error) {
-	var v, none T
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&v); err != nil {
-		return none, err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return none, errors.New("something follows the content")
-	}
-	return v, nil
+	return disk.Strictly[T](body)
 }
 
 func short(hash string) string { return hash[:min(len(hash), 12)] }

@@ -56,7 +56,7 @@ type Command struct {
 
 // ParseCommand reads a command.
 func ParseCommand(text []byte) (Command, error) {
-	c, err := strictly[Command](text)
+	c, err := disk.Strictly[Command](text)
 	switch {
 	case err != nil:
 		return c, refuse(BadFormat, "command: %w", err)

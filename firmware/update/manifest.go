@@ -1,17 +1,16 @@
 package update
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"nightseg/edge/disk"
 )
 
 // Kind is what an update brings.
@@ -89,7 +88,7 @@ func ParseManifest(text []byte) (*Manifest, error) {
 		return nil, refuse(BadFormat, "manifest: schema %d is newer than this program, which knows %d: "+
 			"update the program first", head.Schema, Schema)
 	}
-	m, err := strictly[Manifest](text)
+	m, err := disk.Strictly[Manifest](text)
 	if err == nil {
 		err = m.check()
 	}
@@ -182,18 +181,4 @@ func (m *Manifest) Title() string { return m.Name + "@" + m.Version }
 func identity(text []byte) string {
 	h := sha256.Sum256(text)
 	return hex.EncodeToString(h[:])
-}
-
-// strictly reads one JSON value whose members are all known.
-func strictly[T any](b []byte) (T, error) {
-	var v, none T
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&v); err != nil {
-		return none, err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return none, errors.New("something follows the content")
-	}
-	return v, nil
 }

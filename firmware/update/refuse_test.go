@@ -94,7 +94,7 @@ func of(t testing.TB, payload []byte, files int, unpacked int64) []byte {
 	var out bytes.Buffer
 	m := &Manifest{
 		Schema: Schema, Kind: Package, Name: "nightseg", Version: "1.2", Created: testTime, For: For{Arch: []string{"amd64"}},
-		Payload: Payload{checksum(payload), int64(len(payload)), unpacked, files},
+		Payload: Payload{identity(payload), int64(len(payload)), unpacked, files},
 	}
 	if err := Make(&out, m, testKey(), bytes.NewReader(payload)); err != nil {
 		t.Fatal(err)

@@ -2,8 +2,6 @@ package update
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -126,22 +124,12 @@ func hasRoom(to disk.Tree, bytes int64) error {
 	return nil
 }
 
-// Files of records are JSON with a checksum, which is only to find damage.
-type sealed struct {
-	Check string          `json:"sha256"` // of Body
-	Body  json.RawMessage `json:"body"`
-}
-
 const maxRecord = 1 << 20
 
 func writeSealed(to disk.FS, name string, v any) error {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	b, err := json.Marshal(sealed{checksum(body), body})
+	b, err := disk.Seal(v)
 	if err == nil {
-		err = disk.WriteAtomic(to, name, append(b, '\n'))
+		err = disk.WriteAtomic(to, name, b)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -155,26 +143,17 @@ func readSealed[T any](read func(name string) ([]byte, error), name string) (v T
 	if errors.Is(err, fs.ErrNotExist) {
 		return v, nil
 	}
-	var s sealed
 	if err == nil {
-		s, err = strictly[sealed](b)
-	}
-	if err == nil && s.Check != checksum(s.Body) {
-		err = errors.New("the checksum is not that of the content")
+		b, err = disk.Unseal(b)
 	}
 	if err == nil {
-		err = json.Unmarshal(s.Body, &v) // a newer program, on trial, may have written more
+		err = json.Unmarshal(b, &v) // a newer program, on trial, may have written more
 	}
 	if err != nil {
 		var none T
 		return none, fmt.Errorf("%s: %w", name, err)
 	}
 	return v, nil
-}
-
-func checksum(body []byte) string {
-	h := sha256.Sum256(body)
-	return hex.EncodeToString(h[:])
 }
 
 // from reads the records of a folder.
