@@ -282,6 +282,18 @@ def measure(args: argparse.Namespace) -> None:
     common.hold(limits, args.check)
 
 
+def add_service(p: argparse.ArgumentParser) -> None:
+    """Add what a run of the service on a synthetic camera has as options."""
+    p.add_argument("--rate", type=float, default=30, help="frames per second of the camera")
+    p.add_argument("--source", default="synth://?seed=7001&time=night&layout=demo", help="the camera")
+    p.add_argument("--bundle", type=Path, default=common.BUNDLE, help="folder of the networks")
+    p.add_argument("--precision", default="int8", help="of the networks")
+    p.add_argument("--provider", default="auto", help="of the networks")
+    p.add_argument("--threads", type=int, default=0, help="of the networks; 0: one per core")
+    common.add_relight(p, "gamma", "clahe")
+    p.add_argument("--check", action="store_true", help="exit with 3 where a limit does not hold")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and measure."""
     p = argparse.ArgumentParser(
@@ -292,15 +304,8 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--broker", nargs="+", default=["embedded", "mosquitto"], help="embedded, mosquitto, process or URL")
     p.add_argument("--seconds", type=float, default=300, help="time to measure, with each broker")
     p.add_argument("--settle", type=float, default=30, help="seconds from the first mask until figures are taken")
-    p.add_argument("--rate", type=float, default=30, help="frames per second of the camera")
-    p.add_argument("--source", default="synth://?seed=7001&time=night&layout=demo", help="the camera")
-    p.add_argument("--bundle", type=Path, default=common.BUNDLE, help="folder of the networks")
-    p.add_argument("--precision", default="int8", help="of the networks")
-    p.add_argument("--provider", default="auto", help="of the networks")
-    p.add_argument("--threads", type=int, default=0, help="of the networks; 0: one per core")
-    common.add_relight(p, "gamma", "clahe")
+    add_service(p)
     p.add_argument("--qos", type=int, choices=[0, 1], default=0, help="of the masks")
-    p.add_argument("--check", action="store_true", help="exit with 3 where a limit does not hold")
     p.add_argument("--force", action="store_true", help="measure although other programs are at work")
     args = p.parse_args(argv)
     if args.seconds < 2 or args.settle < 0 or args.rate <= 0:

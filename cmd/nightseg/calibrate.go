@@ -34,6 +34,30 @@ func newCalibrateCommand(a *app) *cobra.Command {
 	return c
 }
 
+// labelledFlags name labelled pictures to choose on.
+type labelledFlags struct {
+	images, labels, mapFile string
+	block                   int // of the bootstrap
+}
+
+func (f *labelledFlags) add(fs *pflag.FlagSet) {
+	fs.StringVar(&f.images, "images", "", "folder of pictures, or a tree of sequences")
+	fs.StringVar(&f.labels, "labels", "", "folder of labels: PNG of class ids, named like the pictures")
+	fs.StringVar(&f.mapFile, "map", "",
+		`JSON file from label ids to classes, such as {"7": "road"}; other ids are left out`)
+	fs.IntVar(&f.block, "block", 0, "frames in a block of the bootstrap; 0: the cube root of their number")
+}
+
+func (f *labelledFlags) check() error {
+	switch {
+	case f.images == "" || f.labels == "":
+		return fail(exitUsage, "--images and --labels are needed")
+	case f.block < 0:
+		return fail(exitUsage, "--block %d must not be below 0", f.block)
+	}
+	return nil
+}
+
 // outFlags say where a new version of a bundle goes.
 type outFlags struct {
 	out, version string

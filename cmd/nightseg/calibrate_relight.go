@@ -20,9 +20,8 @@ import (
 type relightFlags struct {
 	modelFlags
 	outFlags
-	images, labels, mapFile string
-	modes                   []string
-	block                   int
+	labelledFlags
+	modes []string
 }
 
 // relightRule says how the mode is chosen; modes are listed from the cheapest on.
@@ -46,22 +45,16 @@ func newCalibrateRelight(a *app) *cobra.Command {
 	}
 	fs := c.Flags()
 	f.modelFlags.add(fs)
-	fs.StringVar(&f.images, "images", "", "folder of pictures, or a tree of sequences")
-	fs.StringVar(&f.labels, "labels", "", "folder of labels: PNG of class ids, named like the pictures")
-	fs.StringVar(&f.mapFile, "map", "", `JSON file from label ids to classes, such as {"7": "road"}`)
+	f.labelledFlags.add(fs)
 	fs.StringSliceVar(&f.modes, "relight", nil, "modes to try, the cheapest first (default: none, gamma, clahe, and "+
 		"network where the bundle has it)")
-	fs.IntVar(&f.block, "block", 0, "frames in a block of the bootstrap; 0: the cube root of their number")
 	f.outFlags.add(fs)
 	return c
 }
 
 func (f *relightFlags) check() error {
-	switch {
-	case f.images == "" || f.labels == "":
-		return fail(exitUsage, "--images and --labels are needed")
-	case f.block < 0:
-		return fail(exitUsage, "--block %d must not be below 0", f.block)
+	if err := f.labelledFlags.check(); err != nil {
+		return err
 	}
 	if err := f.outFlags.check(); err != nil {
 		return err
@@ -112,10 +105,7 @@ func (a *app) calibrateRelight(ctx context.Context, f *relightFlags) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, ev.close()) }()
-	if err := ev.openEngines(ctx, &f.modelFlags); err != nil {
-		return err
-	}
-	if err := a.score(ctx, f.images, ev); err != nil {
+	if _, err := a.examine(ctx, f.images, ev, &f.modelFlags, new(lookFlags)); err != nil {
 		return err
 	}
 	r := newRelightReport(f, ev)

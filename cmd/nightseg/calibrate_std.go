@@ -21,12 +21,11 @@ type stdFlags struct {
 	modelFlags
 	lookFlags
 	outFlags
-	images, labels, mapFile string
-	relight                 string
-	stds                    []float64
-	modes                   []string
-	block                   int
-	picture                 string
+	labelledFlags
+	relight string
+	stds    []float64
+	modes   []string
+	picture string
 }
 
 func newCalibrateStd(a *app) *cobra.Command {
@@ -48,14 +47,11 @@ func newCalibrateStd(a *app) *cobra.Command {
 	}
 	fs := c.Flags()
 	f.modelFlags.add(fs)
-	fs.StringVar(&f.images, "images", "", "folder of pictures, or a tree of sequences")
-	fs.StringVar(&f.labels, "labels", "", "folder of labels: PNG of class ids, named like the pictures")
-	fs.StringVar(&f.mapFile, "map", "", `JSON file from label ids to classes, such as {"7": "road"}`)
+	f.labelledFlags.add(fs)
 	fs.StringVar(&f.relight, "relight", "", relightHelp)
 	fs.Float64SliceVar(&f.stds, "std", nil, "spreads to try; 0 is always among them (default: 0 to 0.3 by 0.02)")
 	fs.StringSliceVar(&f.modes, "mode", []string{string(decide.Probability), string(decide.Logit)},
 		"probability, logit, or both")
-	fs.IntVar(&f.block, "block", 0, "frames in a block of the bootstrap; 0: the cube root of their number")
 	fs.StringVar(&f.picture, "picture", "std.png", `curve to draw; "": none`)
 	f.lookFlags.add(fs)
 	f.outFlags.add(fs)
@@ -63,12 +59,10 @@ func newCalibrateStd(a *app) *cobra.Command {
 }
 
 func (f *stdFlags) check() error {
-	switch {
-	case f.images == "" || f.labels == "":
-		return fail(exitUsage, "--images and --labels are needed")
-	case f.block < 0:
-		return fail(exitUsage, "--block %d must not be below 0", f.block)
-	case f.look != "" && f.out != "":
+	if err := f.labelledFlags.check(); err != nil {
+		return err
+	}
+	if f.look != "" && f.out != "" {
 		return fail(exitRefused, "--look %s and --out: nothing is chosen on a test set", f.look)
 	}
 	for _, m := range f.modes {
@@ -155,17 +149,11 @@ func (a *app) calibrateStd(ctx context.Context, f *stdFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, ev.close()) }()
-	log, err := f.openLog()
+	log, err := a.examine(ctx, f.images, ev, &f.modelFlags, &f.lookFlags)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, log.close()) }()
-	if err := ev.openEngines(ctx, &f.modelFlags); err != nil {
-		return err
-	}
-	if err := a.score(ctx, f.images, ev); err != nil {
-		return err
-	}
 	for i, v := range ev.variants() {
 		points[i].Frames = v.frames
 	}

@@ -18,7 +18,8 @@ import (
 type evalFlags struct {
 	modelFlags
 	lookFlags
-	images, labels, mapFile, flicker string
+	labelledFlags
+	flicker string
 
 	relights  []string
 	stds      []float64
@@ -26,7 +27,6 @@ type evalFlags struct {
 	gate      string
 	threshold float64
 	apart     []string
-	block     int
 	within    float64
 	markdown  bool
 	confusion bool
@@ -57,10 +57,7 @@ func newEvalCommand(a *app) *cobra.Command {
 	f.modelFlags.add(fs)
 	f.addShape(fs)
 	fs.Lookup("precision").Usage = "networks: auto, fp32 or int8, or several"
-	fs.StringVar(&f.images, "images", "", "folder of pictures, or a tree of sequences")
-	fs.StringVar(&f.labels, "labels", "", "folder of labels: PNG of class ids, named like the pictures")
-	fs.StringVar(&f.mapFile, "map", "",
-		`JSON file from label ids to classes, such as {"7": "road"}; other ids are left out`)
+	f.labelledFlags.add(fs)
 	fs.StringVar(&f.flicker, "flicker", "",
 		"folder of consecutive frames to measure flicker on, in place of a score")
 	fs.StringSliceVar(&f.relights, "relight", []string{modeBundle}, relightHelp+"; or several")
@@ -71,7 +68,6 @@ func newEvalCommand(a *app) *cobra.Command {
 	fs.Float64Var(&f.threshold, "threshold", 0, "a pixel below this probability is unknown; 0: none is")
 	fs.StringSliceVar(&f.apart, "apart", nil,
 		"classes to leave out of a second mIoU (too few pixels), such as fence")
-	fs.IntVar(&f.block, "block", 0, "frames in a block of the bootstrap; 0: the cube root of their number")
 	fs.Float64Var(&f.within, "within", 0,
 		"exit with 3 where int8 is so many points below fp32; 0: do not compare")
 	f.lookFlags.add(fs)
@@ -113,17 +109,11 @@ func (a *app) eval(ctx context.Context, f *evalFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, ev.close()) }()
-	log, err := f.openLog()
+	log, err := a.examine(ctx, cmp.Or(f.flicker, f.images), ev, &f.modelFlags, &f.lookFlags)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, log.close()) }()
-	if err := ev.openEngines(ctx, &f.modelFlags); err != nil {
-		return err
-	}
-	if err := a.score(ctx, cmp.Or(f.flicker, f.images), ev); err != nil {
-		return err
-	}
 	if f.flicker != "" {
 		return a.flickerReport(f, ev)
 	}
@@ -132,6 +122,25 @@ func (a *app) eval(ctx context.Context, f *evalFlags) (err error) {
 		return err
 	}
 	return a.evalReport(f, r)
+}
+
+// examine takes every frame of a folder through the variants of an evaluation. It
+// returns the log that the look belongs into, which the caller closes: it is opened
+// before anything is looked at.
+func (a *app) examine(
+	ctx context.Context, images string, ev *evaluation, m *modelFlags, look *lookFlags,
+) (*looks, error) {
+	log, err := look.openLog()
+	if err != nil {
+		return nil, err
+	}
+	if err = ev.openEngines(ctx, m); err == nil {
+		err = a.score(ctx, images, ev)
+	}
+	if err != nil {
+		return nil, errors.Join(err, log.close())
+	}
+	return log, nil
 }
 
 // score takes every frame of a folder through every variant.

@@ -49,6 +49,8 @@ func TestBrokerRestarts(t *testing.T) {
 		o := testOptions(b.url)
 		states := make(chan ConnectionState, 256)
 		o.OnState = func(s ConnectionState) { states <- s }
+		masks := make(chan ConnectionState, 256)
+		o.OnMasks = func(s ConnectionState) { masks <- s }
 		desired := make(chan string, 16)
 		o.OnDesired = func(b []byte) { desired <- string(b) }
 		c, _ := runClient(t, o)
@@ -57,6 +59,8 @@ func TestBrokerRestarts(t *testing.T) {
 		waitConnected(t, c)
 		b.kill()
 		for receive(t, states, "loss").Connected {
+		}
+		for receive(t, masks, "loss of the connection for masks").Connected {
 		}
 		before := c.Counters()
 		if offer(c, "front", []byte("x")) {
