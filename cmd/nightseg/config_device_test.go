@@ -12,6 +12,7 @@ import (
 
 	"nightseg/edge/control"
 	"nightseg/edge/mqtt"
+	"nightseg/edge/mqtt/mqtttest"
 	"nightseg/edge/settings"
 )
 
@@ -88,7 +89,7 @@ func startDevice(t *testing.T, url, device string, change func(*settings.Setting
 // eachBroker runs a test with the embedded broker and with mosquitto.
 func eachBroker(t *testing.T, f func(t *testing.T, url string)) {
 	t.Run("embedded", func(t *testing.T) { f(t, startBroker(t, "").URL()) })
-	t.Run("mosquitto", func(t *testing.T) { f(t, startMosquitto(t).url()) })
+	t.Run("mosquitto", func(t *testing.T) { f(t, startMosquitto(t).URL()) })
 }
 
 func TestConfigPush(t *testing.T) {
@@ -198,7 +199,7 @@ func TestConfigPushWithoutAnAnswer(t *testing.T) {
 	if code, errOut := push("--broker", b.URL()); code != exitFailed || !strings.Contains(errOut, "no device +/+ at") {
 		t.Errorf("no device: exit code %d, %s", code, errOut)
 	}
-	port := freePort(t)
+	port := mqtttest.FreePort(t)
 	code, errOut := push("--broker", "mqtt://127.0.0.1:"+port)
 	if code != exitFailed || !strings.Contains(errOut, "refused") {
 		t.Errorf("no broker: exit code %d, %s", code, errOut)

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +14,7 @@ import (
 	"nightseg/edge/frame"
 	"nightseg/edge/message"
 	"nightseg/edge/mqtt"
+	"nightseg/edge/mqtt/mqtttest"
 	"nightseg/edge/settings"
 )
 
@@ -26,38 +24,12 @@ const patience = 30 * time.Second
 // receive waits for a value on a channel.
 func receive[T any](t *testing.T, ch <-chan T, what string) T {
 	t.Helper()
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case v := <-ch:
-		return v
-	case <-timer.C:
-		t.Fatalf("waited %v in vain for %s", patience, what)
-	}
-	panic("unreachable")
-}
-
-// lockedBuffer collects what a program that still runs writes.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	return mqtttest.Receive(t, ch, patience, what)
 }
 
 // program is nightseg at work in this process.
 type program struct {
-	out, err lockedBuffer
+	out, err mqtttest.Buffer
 	cancel   context.CancelFunc
 	ended    chan int
 }
@@ -93,21 +65,6 @@ func (p *program) stop(t *testing.T) int {
 	t.Helper()
 	p.cancel()
 	return p.wait(t)
-}
-
-// freePort returns a port that nobody listens on.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }
 
 // startBroker runs a broker in this process; an empty address means any.

@@ -18,6 +18,7 @@ import (
 	"nightseg/edge/frame"
 	"nightseg/edge/message"
 	"nightseg/edge/mqtt"
+	"nightseg/edge/mqtt/mqtttest"
 	"nightseg/edge/settings"
 )
 
@@ -137,7 +138,7 @@ func TestKilledWhileSettingsChange(t *testing.T) {
 	version, falls, reached := int64(0), 0, 0
 	for i := range kills(t) {
 		c := exec.Command(args[0], args[1:]...)
-		var said lockedBuffer
+		var said mqtttest.Buffer
 		c.Stderr = &said
 		if err := c.Start(); err != nil {
 			t.Fatal(err)

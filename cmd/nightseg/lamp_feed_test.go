@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"nightseg/edge/mqtt"
+	"nightseg/edge/mqtt/mqtttest"
 )
 
 // lampProgramOf builds the lamp's program.
@@ -51,7 +52,7 @@ func shine(t *testing.T, lines ...string) *shining {
 	s.ob = observe(t, b.URL())
 	args := append(selfInTest(), "run", "--root", s.root, "--config", file)
 	s.service = exec.Command(args[0], args[1:]...)
-	var said lockedBuffer
+	var said mqtttest.Buffer
 	s.service.Stdout, s.service.Stderr = &said, &said
 	if err := s.service.Start(); err != nil {
 		t.Fatal(err)

@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"nightseg/edge/mqtt"
+	"nightseg/edge/mqtt/mqtttest"
 )
 
 // replayed runs a replay and a watch beside it at the same broker, and returns
@@ -51,7 +51,7 @@ func TestReplayArrives(t *testing.T) {
 	for _, codec := range []string{"png", "rle-zstd"} {
 		for run := range 2 {
 			t.Run(fmt.Sprintf("%s, run %d", codec, run+1), func(t *testing.T) {
-				listen := "127.0.0.1:" + freePort(t)
+				listen := "127.0.0.1:" + mqtttest.FreePort(t)
 				r, w := replayed(t, "mqtt://"+listen, frames, dir, "--broker", "embedded", "--listen", listen,
 					"--codec", codec, "--await-subscriber", patience.String())
 				if w.Masks != frames || w.Missing != 0 || w.Unreadable != 0 || r.Frames != frames {
@@ -107,10 +107,10 @@ func TestReplayThroughMosquitto(t *testing.T) {
 	m := startMosquitto(t)
 	const frames = 8
 	dir := drive(t, frames)
-	watch := start(t, "watch", "--broker", m.url(), "--masks", fmt.Sprint(frames), "--quiet", "--json")
+	watch := start(t, "watch", "--broker", m.URL(), "--masks", fmt.Sprint(frames), "--quiet", "--json")
 	watch.connected(t)
 	var r replayReport
-	commandJSON(t, exitDone, &r, "replay", dir, "--bundle", tinyBundle(t), "--rate", "max", "--broker", m.url(),
+	commandJSON(t, exitDone, &r, "replay", dir, "--bundle", tinyBundle(t), "--rate", "max", "--broker", m.URL(),
 		"--device", "car1")
 	if code := watch.wait(t); code != exitDone {
 		t.Fatalf("watch: exit code %d: %s", code, watch.err.String())
@@ -124,60 +124,10 @@ func TestReplayThroughMosquitto(t *testing.T) {
 	}
 }
 
-// mosquitto is the broker of that name in a process of its own.
-type mosquitto struct {
-	t    *testing.T
-	file string
-	port string
-	cmd  *exec.Cmd
-}
-
-// startMosquitto starts the broker, and skips the test where it is not installed.
-func startMosquitto(t *testing.T) *mosquitto {
+// startMosquitto starts the broker in a process of its own, which keeps nothing.
+func startMosquitto(t *testing.T) *mqtttest.Process {
 	t.Helper()
-	m := &mosquitto{t: t, port: freePort(t), file: filepath.Join(t.TempDir(), "mosquitto.conf")}
-	if m.program() == "" {
-		t.Skip("mosquitto is not installed: apt-get install mosquitto")
-	}
-	lines := []string{"allow_anonymous true", "listener " + m.port + " 127.0.0.1", "max_queued_messages 0"}
-	if os.Geteuid() == 0 {
-		lines = append([]string{"user root"}, lines...) // else it could not read its file
-	}
-	saveText(t, m.file, strings.Join(lines, "\n")+"\n")
-	m.start()
-	t.Cleanup(m.kill)
-	return m
-}
-
-func (m *mosquitto) program() string {
-	for _, name := range []string{"mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"} {
-		if p, err := exec.LookPath(name); err == nil {
-			return p
-		}
-	}
-	return ""
-}
-
-func (m *mosquitto) url() string { return "mqtt://127.0.0.1:" + m.port }
-
-// start returns when the broker answers.
-func (m *mosquitto) start() {
-	m.t.Helper()
-	m.cmd = exec.Command(m.program(), "-c", m.file)
-	if err := m.cmd.Start(); err != nil {
-		m.t.Fatal(err)
-	}
-	eventually(m.t, "mosquitto listens", func() bool { return answers(m.port) })
-}
-
-// kill ends the broker at once. It may be called twice.
-func (m *mosquitto) kill() {
-	if m.cmd == nil {
-		return
-	}
-	_ = m.cmd.Process.Kill() // it may have ended by itself
-	_ = m.cmd.Wait()         // says that it was killed
-	m.cmd = nil
+	return mqtttest.StartMosquitto(t, "allow_anonymous true", "persistence false")
 }
 
 func TestReplayPictures(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 
 	"nightseg/edge"
 	"nightseg/edge/mqtt"
+	"nightseg/edge/mqtt/mqtttest"
 )
 
 func TestPulse(t *testing.T) {
@@ -79,8 +80,8 @@ func (m *manager) until(t *testing.T, text string) (before []string) {
 
 func TestRunTellsTheServiceManager(t *testing.T) {
 	needEngine(t)
-	m := startManager(t, 9*time.Second)      // a sign of life each second; patience for a busy machine
-	url := "mqtt://127.0.0.1:" + freePort(t) // nobody is there
+	m := startManager(t, 9*time.Second)               // a sign of life each second; patience for a busy machine
+	url := "mqtt://127.0.0.1:" + mqtttest.FreePort(t) // nobody is there
 	dir := filepath.Join(t.TempDir(), "none")
 	p := start(t, "run", "--config", settingsFile(t, url,
 		`cameras: [{id: drawn, source: "synth://?seed=7&size=48x32&fps=50&loop=8"},`+
@@ -116,7 +117,7 @@ func TestRunTellsWhenAllIsWell(t *testing.T) {
 }
 
 func TestFaultWithoutAJournal(t *testing.T) {
-	var b lockedBuffer
+	var b mqtttest.Buffer
 	a := &app{err: &b}
 	a.fault(errors.New("one\ntwo"))
 	if got := b.String(); got != "nightseg: one\ntwo\n" {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"nightseg/edge/mqtt"
+	"nightseg/edge/mqtt/mqtttest"
 	"nightseg/edge/settings"
 	"nightseg/firmware/update"
 )
@@ -181,7 +182,7 @@ func (f *fleet) debian(version, script string) string {
 // launched is the service, started as the unit does.
 type launched struct {
 	*exec.Cmd
-	said lockedBuffer
+	said mqtttest.Buffer
 }
 
 func launch(t *testing.T, file string) *launched {

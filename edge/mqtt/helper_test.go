@@ -9,6 +9,8 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang"
 
 	"nightseg/edge/frame"
+
+	"nightseg/edge/mqtt/mqtttest"
 )
 
 // patience bounds every wait of the tests for something that is sure to come.
@@ -82,15 +84,7 @@ func waitConnected(t *testing.T, c *Client) {
 // receive waits for a value on a channel.
 func receive[T any](t *testing.T, ch <-chan T, what string) T {
 	t.Helper()
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case v := <-ch:
-		return v
-	case <-timer.C:
-		t.Fatalf("waited %v in vain for %s", patience, what)
-	}
-	panic("unreachable")
+	return mqtttest.Receive(t, ch, patience, what)
 }
 
 // observer is a subscriber to everything.

@@ -102,15 +102,7 @@ func (d *device) play(ctx context.Context, i, rate int) {
 
 func receive[T any](t *testing.T, ch <-chan T, what string) T {
 	t.Helper()
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case v := <-ch:
-		return v
-	case <-timer.C:
-		t.Fatalf("waited %v in vain for %s", patience, what)
-	}
-	panic("unreachable")
+	return mqtttest.Receive(t, ch, patience, what)
 }
 
 // mask is what names a mask: the key by which a consumer removes doubles.

@@ -53,6 +53,20 @@ func (b *Buffer) String() string {
 	return b.b.String()
 }
 
+// Receive waits for a value on a channel, at most that long.
+func Receive[T any](t testing.TB, ch <-chan T, within time.Duration, what string) T {
+	t.Helper()
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case v := <-ch:
+		return v
+	case <-timer.C:
+		t.Fatalf("waited %v in vain for %s", within, what)
+	}
+	panic("unreachable")
+}
+
 // NewProcess returns a broker on a free port of the loopback, which is not
 // started; its process ends with the test.
 func NewProcess(t testing.TB) *Process {
