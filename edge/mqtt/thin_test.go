@@ -163,44 +163,54 @@ func TestThinLink(t *testing.T) {
 
 // TestThinNetwork has the kernel's token bucket behind a queue of ten seconds.
 func TestThinNetwork(t *testing.T) {
-	n := mqtttest.NewNetwork(t)
-	n.Thin(10e3)
-	answersOverAThinLink(t, n.DeviceURL(), n.URL())
+	mqtttest.WithNetwork(t, func(n *mqtttest.Network) {
+		n.Thin(10e3)
+		answersOverAThinLink(t, n.DeviceURL(), n.URL())
+	})
 }
 
 // TestLongNetwork fills a long link, and must not be taken for a thin one.
 func TestLongNetwork(t *testing.T) {
-	n := mqtttest.NewNetwork(t)
-	n.Long(10e6/8, 100*time.Millisecond)
-	for _, size := range []int{5000, 36000} { // 1.2 and 8.6 Mbit/s
-		t.Run(fmt.Sprint(size), func(t *testing.T) {
-			c, _ := runClient(t, testOptions(n.DeviceURL()))
-			masks := watchMasks(t, n.URL())
-			waitConnected(t, c)
-			stop := camera(t, c, size, time.Second/30)
-			<-time.After(3 * time.Second) // it begins slowly, as TCP does
-			before := c.Counters()
-			masks.cut()
-			<-time.After(10 * time.Second)
-			after := c.Counters()
-			old := masks.cut()
-			stop()
-			if len(old) == 0 {
-				t.Fatal("no mask has come")
-			}
-			dropped := after.DroppedThin + after.DroppedQueue - before.DroppedThin - before.DroppedQueue
-			t.Logf("%d masks in 10 s, median age %v, worst %v, %d dropped", len(old),
-				old[len(old)/2].Round(time.Millisecond), old[len(old)-1].Round(time.Millisecond), dropped)
-			if len(old) < 285 || dropped > 15 { // this process may be held up, and the link with it
-				t.Errorf("a long link does not keep its rate: %+v", after)
-			}
-		})
+	mqtttest.WithNetwork(t, func(n *mqtttest.Network) {
+		n.Long(10e6/8, 100*time.Millisecond)
+		for _, size := range []int{5000, 36000} { // 1.2 and 8.6 Mbit/s
+			t.Run(fmt.Sprint(size), func(t *testing.T) { keepsItsRate(t, n, size) })
+		}
+	})
+}
+
+// keepsItsRate sends masks of a size, 30 a second.
+func keepsItsRate(t *testing.T, n *mqtttest.Network, size int) {
+	t.Helper()
+	c, _ := runClient(t, testOptions(n.DeviceURL()))
+	masks := watchMasks(t, n.URL())
+	waitConnected(t, c)
+	stop := camera(t, c, size, time.Second/30)
+	<-time.After(3 * time.Second) // it begins slowly, as TCP does
+	before := c.Counters()
+	masks.cut()
+	<-time.After(10 * time.Second)
+	after := c.Counters()
+	old := masks.cut()
+	stop()
+	if len(old) == 0 {
+		t.Fatal("no mask has come")
+	}
+	dropped := after.DroppedThin + after.DroppedQueue - before.DroppedThin - before.DroppedQueue
+	t.Logf("%d masks in 10 s, median age %v, worst %v, %d dropped", len(old),
+		old[len(old)/2].Round(time.Millisecond), old[len(old)-1].Round(time.Millisecond), dropped)
+	if len(old) < 285 || dropped > 15 { // this process may be held up, and the link with it
+		t.Errorf("a long link does not keep its rate: %+v", after)
 	}
 }
 
 // TestPartition takes the network away and brings it back.
 func TestPartition(t *testing.T) {
-	n := mqtttest.NewNetwork(t)
+	mqtttest.WithNetwork(t, func(n *mqtttest.Network) { partitions(t, n) })
+}
+
+func partitions(t *testing.T, n *mqtttest.Network) {
+	t.Helper()
 	n.Plain()
 	c, _ := runClient(t, testOptions(n.DeviceURL()))
 	masks := watchMasks(t, n.URL())

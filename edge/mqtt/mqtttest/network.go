@@ -1,13 +1,15 @@
 package mqtttest
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
-	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,18 +32,48 @@ const (
 	hereGood, thereGood = "198.19.77.1", "198.19.77.2"
 )
 
-var networks atomic.Int32 // made so far
+// inOwnNetwork tells the child that WithNetwork starts that it is one.
+const inOwnNetwork = "NIGHTSEG_IN_OWN_NETWORK"
 
-// NewNetwork makes a namespace with mosquitto in it; the way of the device has to
-// be made yet. It skips the test where that is not allowed.
-func NewNetwork(t testing.TB) *Network {
+// WithNetwork runs a test with a Network; the way of the device has to be made yet.
+// The test runs again in a child that has network devices and mounts of its own:
+// neither a firewall of this machine nor what a killed run has left is in its way,
+// and of itself it leaves nothing. It is skipped where that is not allowed.
+func WithNetwork(t *testing.T, test func(n *Network)) {
 	t.Helper()
+	if os.Getenv(inOwnNetwork) != "" {
+		test(newNetwork(t))
+		return
+	}
 	if os.Geteuid() != 0 {
 		t.Skip("making a network namespace needs root")
 	}
+	child := exec.Command(os.Args[0], "-test.v", "-test.run=^"+t.Name()+"$")
+	child.Env = append(os.Environ(), inOwnNetwork+"=1")
+	child.SysProcAttr = &syscall.SysProcAttr{
+		Unshareflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL,
+	}
+	out, err := child.CombinedOutput()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		t.Fatalf("%v\n%s", err, out)
+	case err != nil:
+		t.Skipf("no network namespace can be made here: %v", err)
+	case bytes.Contains(out, []byte("--- SKIP: ")):
+		t.Skip(strings.TrimSpace(string(out)))
+	case !bytes.Contains(out, []byte("--- PASS: "+t.Name()+" ")):
+		t.Fatalf("the test has not run in its own network:\n%s", out)
+	}
+	t.Logf("%s", out)
+}
+
+// newNetwork makes a namespace with mosquitto in it.
+func newNetwork(t testing.TB) *Network {
+	t.Helper()
 	FindProgram(t, "ip")
-	// A namespace goes away some time after it was deleted: each has another name.
-	n := &Network{t: t, name: fmt.Sprintf("ns%d%c", os.Getpid()%100_000_000, 'a'+networks.Add(1)%26)}
+	n := &Network{t: t, name: fmt.Sprintf("ns%d", os.Getpid())}
+	n.Do("ip", "link", "set", "lo", "up")
 	if out, err := exec.Command("ip", "netns", "add", n.name).CombinedOutput(); err != nil {
 		t.Skipf("no network namespace can be made here: %v: %s", err, out)
 	}
