@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"image/jpeg"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,7 +20,6 @@ import (
 	jpegturbo "nightseg/camera/jpeg"
 	"nightseg/camera/synth"
 	"nightseg/edge"
-	"nightseg/edge/decide"
 	"nightseg/edge/frame"
 	"nightseg/edge/settings"
 	"nightseg/model"
@@ -41,6 +38,7 @@ type bench struct {
 	perRound int
 	frames   []*frame.Frame // decoded and fitted
 	logits   []frame.Logits // what the networks make of them
+	eighths  []frame.Logits // the same at 1/8 of the picture
 	allocs   allocations
 }
 
@@ -51,8 +49,7 @@ type benchRound struct {
 	outside           cost    // the loop with networks that cost nothing
 	stages            map[string]float64
 	whole             cost
-	// The decision alone, on one core: mean and 99th percentile on the pictures' logits, most on random ones.
-	decideMean, decideP99, decideNoise float64
+	decide            decideTimes
 
 	others float64 // cores that other programs kept busy
 }
@@ -123,7 +120,7 @@ func (bn *bench) pictures(ctx context.Context, tmp string, a *app) (err error) {
 		if err := bn.engine.Infer(&l, shown); err != nil {
 			return err
 		}
-		bn.frames, bn.logits = append(bn.frames, shown), append(bn.logits, l)
+		bn.frames, bn.logits, bn.eighths = append(bn.frames, shown), append(bn.logits, l), append(bn.eighths, eighth(&l))
 	}
 	if len(bn.frames) == 0 {
 		return fmt.Errorf("no pictures in %s", bn.dir)
@@ -261,49 +258,6 @@ func (bn *bench) networks(ctx context.Context, relit bool) (cost, error) {
 	wg.Wait()
 	c := cost{wall: bn.perFrame(time.Since(wall)), core: bn.perFrame(processCPU() - cpu)}
 	return c, errors.Join(append(errs, ctx.Err())...)
-}
-
-// decide times the decision alone: on what the networks made of the pictures,
-// and on random values, where every cell has borders, the worst that can come.
-func (bn *bench) decide(_ context.Context, r *benchRound) error {
-	s, bad := stagesOf(bn.f.live(), bn.bundle)
-	if len(bad) > 0 {
-		return settings.Errors(bad)
-	}
-	d, err := decide.New(s.decide)
-	if err != nil {
-		return err
-	}
-	var m frame.Mask
-	times := func(n int, of func(i int) *frame.Logits) (ms []float64, err error) {
-		for i := range n + 1 {
-			start := time.Now()
-			if err := d.Decide(&m, of(i)); err != nil {
-				return nil, err
-			}
-			if i > 0 { // the first makes the buffers
-				ms = append(ms, float64(time.Since(start))/1e6)
-			}
-		}
-		slices.Sort(ms)
-		return ms, nil
-	}
-	n := max(bn.perRound, 200)
-	found, err := times(n, func(i int) *frame.Logits { return &bn.logits[i%len(bn.logits)] })
-	if err != nil {
-		return err
-	}
-	r.decideMean, r.decideP99 = mean(found), found[len(found)*99/100]
-	noise := bn.logits[0]
-	noise.Data = make([]float32, len(noise.Data))
-	random := rand.New(rand.NewPCG(1, 1))
-	for i := range noise.Data {
-		noise.Data[i] = float32(random.NormFloat64())
-	}
-	if found, err = times(10, func(int) *frame.Logits { return &noise }); err == nil {
-		r.decideNoise = found[len(found)-1]
-	}
-	return err
 }
 
 func mean(values []float64) float64 {

@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"nightseg/edge/frame"
 )
 
 func TestBenchMeasures(t *testing.T) {
@@ -45,10 +48,10 @@ func TestBenchJSON(t *testing.T) {
 	commandJSON(t, exitDone, &r, "bench", "--bundle", tinyBundle(t), "--frames", "6", "--rounds", "1",
 		"--starts", "0", "--broker", "none", "--force", "--provider", "cpu", "--relight", "none")
 	if r.Frames != 6 || r.Networks.Median <= 0 || r.Outside.Median <= 0 || r.Core.Median <= 0 ||
-		r.Decode.Median <= 0 || r.DecideP99.Median <= 0 || r.DecideMost.Median <= 0 || r.Parallel < 1 {
+		r.Decode.Median <= 0 || r.DecideP99.Median <= 0 || r.Eighth.Median <= 0 || r.DecideMost.Median <= 0 || r.Parallel < 1 {
 		t.Errorf("a figure is missing: %+v", r)
 	}
-	if len(r.Limits) != 4 || r.Starts != nil || r.Pictures != "synthetic drive, JPEG" {
+	if len(r.Limits) != 5 || r.Starts != nil || r.Pictures != "synthetic drive, JPEG" {
 		t.Errorf("limits %+v, starts %v, pictures %q", r.Limits, r.Starts, r.Pictures)
 	}
 	for _, name := range []string{"capture", "decide", "encode"} {
@@ -74,6 +77,21 @@ func TestBenchRefusesUnderLoad(t *testing.T) {
 	}
 	if err := (&benchFlags{force: true}).refuseBusy(others); err != nil {
 		t.Errorf("--force: %v", err)
+	}
+}
+
+func TestEighth(t *testing.T) {
+	l := frame.Logits{C: 2, H: 4, W: 8, OutH: 16, OutW: 32} // at 1/4
+	for i := range 64 {
+		l.Data = append(l.Data, float32(i))
+	}
+	e := eighth(&l)
+	want := []float32{4.5, 6.5, 8.5, 10.5, 20.5, 22.5, 24.5, 26.5, 36.5, 38.5, 40.5, 42.5, 52.5, 54.5, 56.5, 58.5}
+	if e.H != 2 || e.W != 4 || e.OutW != 32 || !slices.Equal(e.Data, want) {
+		t.Errorf("%d x %d: %v", e.W, e.H, e.Data)
+	}
+	if again := eighth(&e); again.W != 4 || !slices.Equal(again.Data, want) {
+		t.Errorf("what lies at 1/8 was changed: %v", again.Data)
 	}
 }
 
@@ -116,14 +134,14 @@ func TestSpread(t *testing.T) {
 func TestLimits(t *testing.T) {
 	r := &benchResult{
 		Outside: spread{Median: 1.9}, Share: spread{Median: 0.25}, WallFactor: spread{Median: 1.05},
-		DecideP99: spread{Median: 0.6},
+		DecideP99: spread{Median: 0.6}, Eighth: spread{Median: 0.4},
 		Starts:    &startTimes{Cold: []float64{3100}, Warm: []float64{900}},
 	}
 	var got []bool
 	for _, l := range r.limits() {
 		got = append(got, l.Holds)
 	}
-	if fmt.Sprint(got) != "[true false true false false true]" {
+	if fmt.Sprint(got) != "[true false true false true false true]" {
 		t.Errorf("limits hold: %v", got)
 	}
 	var out strings.Builder
