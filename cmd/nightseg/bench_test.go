@@ -48,7 +48,8 @@ func TestBenchJSON(t *testing.T) {
 	commandJSON(t, exitDone, &r, "bench", "--bundle", tinyBundle(t), "--frames", "6", "--rounds", "1",
 		"--starts", "0", "--broker", "none", "--force", "--provider", "cpu", "--relight", "none")
 	if r.Frames != 6 || r.Networks.Median <= 0 || r.Outside.Median <= 0 || r.Core.Median <= 0 ||
-		r.Decode.Median <= 0 || r.DecideP99.Median <= 0 || r.Eighth.Median <= 0 || r.DecideMost.Median <= 0 || r.Parallel < 1 {
+		r.Decode.Median <= 0 || r.DecideP99.Median <= 0 || r.Eighth.Median <= 0 || r.DecideMost.Median <= 0 ||
+		r.Parallel < 1 {
 		t.Errorf("a figure is missing: %+v", r)
 	}
 	if len(r.Limits) != 5 || r.Starts != nil || r.Pictures != "synthetic drive, JPEG" {
@@ -135,7 +136,7 @@ func TestLimits(t *testing.T) {
 	r := &benchResult{
 		Outside: spread{Median: 1.9}, Share: spread{Median: 0.25}, WallFactor: spread{Median: 1.05},
 		DecideP99: spread{Median: 0.6}, Eighth: spread{Median: 0.4},
-		Starts:    &startTimes{Cold: []float64{3100}, Warm: []float64{900}},
+		Starts: &startTimes{Cold: []float64{3100}, Warm: []float64{900}},
 	}
 	var got []bool
 	for _, l := range r.limits() {
