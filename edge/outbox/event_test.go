@@ -1,17 +1,16 @@
 package outbox
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"nightseg/edge/disk/disktest"
 	"nightseg/edge/frame"
 	"nightseg/edge/mqtt"
 	"nightseg/edge/mqtt/mqtttest"
@@ -213,30 +212,14 @@ func TestEventsChild(t *testing.T) {
 
 // TestEventsThroughAKill: no broker, then kill -9, then a start with a broker.
 func TestEventsThroughAKill(t *testing.T) {
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := filepath.Join(t.TempDir(), "spool")
-	cmd := exec.CommandContext(t.Context(), exe, "-test.run=^TestEventsChild$")
-	cmd.Env = append(os.Environ(), eventsDir+"="+dir)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
 	safe := uint64(0)
-	for sc := bufio.NewScanner(out); sc.Scan() && safe < 500; {
-		if _, err := fmt.Sscanf(sc.Text(), "safe %d", &safe); err != nil {
-			t.Fatalf("the child says %q", sc.Text())
+	disktest.RunKilled(t, "TestEventsChild", []string{eventsDir + "=" + dir}, func(line string) bool {
+		if _, err := fmt.Sscanf(line, "safe %d", &safe); err != nil {
+			t.Errorf("the child says %q", line)
 		}
-	}
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait() // it was killed
+		return safe >= 500
+	})
 	m := mqtttest.StartMosquitto(t, everything...)
 	heard := hearing(t, m.URL())
 	d := newDevice(t, m.URL(), "r2", Options{Dir: dir})

@@ -42,7 +42,11 @@ func TestLoad(t *testing.T) {
 		{"empty, a copy", "", good, []string{FromLastGood, FromFactory}, "rle-zstd", "cut short"},
 		{"a blank, a copy", " \n", good, []string{FromLastGood, FromFactory}, "rle-zstd", "cut short"},
 		{"a comment alone", "# from the factory\n", good, all, "png", ""},
-		{"torn at a line end", good, good + "threshold: 0.2\n", []string{FromLastGood, FromFactory}, "rle-zstd", "# shortened"},
+		{
+			"torn at a line end", good, good + "threshold: 0.2\n",
+			[]string{FromLastGood, FromFactory},
+			"rle-zstd", "# shortened",
+		},
 		{
 			"torn in a line that is still good", "codec: png\nthreshold: 0.2", "codec: png\nthreshold: 0.25\n",
 			[]string{FromLastGood, FromFactory},
