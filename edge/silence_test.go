@@ -16,7 +16,7 @@ import (
 type plug struct {
 	camera
 	pictures chan struct{}
-	why      error
+	why      func() error
 	each     time.Duration
 }
 
@@ -29,7 +29,7 @@ func (p *plug) Next(ctx context.Context, dst *frame.Frame) error {
 	return p.source.Next(ctx, dst)
 }
 
-func (p *plug) Trouble() error        { return p.why }
+func (p *plug) Trouble() error        { return p.why() }
 func (p *plug) Period() time.Duration { return p.each }
 
 // TestReopenerTellsOfSilence: a camera that is waited for makes degraded within five
@@ -50,7 +50,8 @@ func TestReopenerTellsOfSilence(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := edge.NewHealth(nil)
-				p := &plug{camera: camera{source: source{n: 100}}, pictures: make(chan struct{}), why: c.why, each: c.each}
+				p := &plug{camera: camera{source: source{n: 100}}, pictures: make(chan struct{}), each: c.each}
+				p.why = func() error { return c.why }
 				opened := 0
 				r := edge.NewReopener("front", func(context.Context) (edge.SourceCloser, error) {
 					opened++
@@ -105,7 +106,13 @@ func TestReopenerTellsOfAnotherReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := edge.NewHealth(nil)
 		var reasons []string
-		p := &plug{pictures: make(chan struct{})}
+		begun := time.Now()
+		p := &plug{pictures: make(chan struct{}), why: func() error {
+			if time.Since(begun) < 6*time.Second {
+				return nil
+			}
+			return errors.New("no such camera")
+		}}
 		r := edge.NewReopener("front", func(context.Context) (edge.SourceCloser, error) { return p, nil }, nil, h)
 		ctx, cancel := context.WithTimeout(t.Context(), 11*time.Second)
 		defer cancel()
@@ -116,7 +123,6 @@ func TestReopenerTellsOfAnotherReason(t *testing.T) {
 			synctest.Wait()
 			_, reason := h.State()
 			reasons = append(reasons, reason)
-			p.why = errors.New("no such camera")
 		}
 		<-ended
 		if reasons[0] != "camera front camera: no picture for 4s" ||
@@ -129,6 +135,7 @@ func TestReopenerTellsOfAnotherReason(t *testing.T) {
 // TestReopenerAllocatesNothing per picture.
 func TestReopenerAllocatesNothing(t *testing.T) {
 	p := &plug{camera: camera{source: source{n: 1 << 30}}, pictures: make(chan struct{}, 1)}
+	p.why = func() error { return nil }
 	r := edge.NewReopener("front", func(context.Context) (edge.SourceCloser, error) { return p, nil },
 		nil, edge.NewHealth(nil))
 	var f frame.Frame
