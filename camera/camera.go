@@ -74,6 +74,7 @@ type Source struct {
 	fitter *fit.Fitter
 	refit  atomic.Pointer[fit.Fitter] // takes the fitter's place at the next picture
 	pace   pace
+	asked  float64 // rate that was asked for; 0: none
 	logger *slog.Logger
 
 	raw    frame.Frame // the picture before it is fitted
@@ -104,7 +105,7 @@ func Open(ctx context.Context, source string, o Options) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("camera: %w", err)
 	}
-	s := &Source{id: o.ID, in: in, fitter: f, logger: o.Logger}
+	s := &Source{id: o.ID, in: in, fitter: f, asked: o.Rate, logger: o.Logger}
 	if o.Realtime && in.rate > 0 {
 		s.pace.period = time.Duration(float64(time.Second) / in.rate)
 	}
@@ -229,6 +230,22 @@ func (s *Source) Counters() map[string]uint64 {
 		c["unfit"] += n
 	}
 	return c
+}
+
+// Trouble says why no picture comes; nil where nothing is known.
+func (s *Source) Trouble() error {
+	if t, ok := s.in.feed.(interface{ Trouble() error }); ok {
+		return t.Trouble()
+	}
+	return nil
+}
+
+// Period is the time from one picture to the next; 0 where it is not known.
+func (s *Source) Period() time.Duration {
+	if s.pace.period == 0 && s.asked > 0 {
+		return time.Duration(float64(time.Second) / s.asked)
+	}
+	return s.pace.period
 }
 
 // Close ends the source. It may be called twice.

@@ -254,6 +254,27 @@ func TestPace(t *testing.T) {
 	})
 }
 
+// TestPeriod: who waits for a picture knows how long that may take.
+func TestPeriod(t *testing.T) {
+	for _, c := range []struct {
+		rate     float64
+		realtime bool
+		want     time.Duration
+	}{{0.5, true, 2 * time.Second}, {0.5, false, 2 * time.Second}, {0, false, 0}} {
+		o := camera.Options{Width: 64, Height: 48, Rate: c.rate, Realtime: c.realtime}
+		s, err := camera.Open(t.Context(), "synth://?seed=1", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Period(); got != c.want {
+			t.Errorf("%v a second, realtime %v: %v between two pictures, want %v", c.rate, c.realtime, got, c.want)
+		}
+		if err := errors.Join(s.Trouble(), s.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestBrokenPicturesArePassedOver(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 30 {

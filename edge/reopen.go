@@ -33,13 +33,15 @@ const (
 
 // Reopener keeps a live source alive: it opens it at the first Next, again
 // after it ended, after ten faults in a row, or after five seconds of a frozen
-// picture, with growing pauses. Its Next never returns io.EOF, and counts Seq
+// picture, with growing pauses. While it waits four seconds for a picture the
+// service is degraded. Its Next never returns io.EOF, and counts Seq
 // over all openings. The caller closes it after the loop has ended.
 type Reopener struct {
 	open   func(ctx context.Context) (SourceCloser, error)
 	watch  Watcher
 	health *Health
 	part   string
+	quiet  silence
 
 	src    SourceCloser
 	seq    uint64
@@ -55,7 +57,8 @@ type Reopener struct {
 
 // NewReopener makes a Reopener for the named camera. watch may be nil.
 func NewReopener(camera string, open func(context.Context) (SourceCloser, error), w Watcher, h *Health) *Reopener {
-	return &Reopener{open: open, watch: w, health: h, part: partName(camera, "camera")}
+	part := partName(camera, "camera")
+	return &Reopener{open: open, watch: w, health: h, part: part, quiet: silence{health: h, part: part}}
 }
 
 // Next implements Source. All calls must have the same context.
@@ -75,7 +78,10 @@ func (r *Reopener) next(ctx context.Context, dst *frame.Frame) error {
 			return err
 		}
 	}
-	if err := r.src.Next(ctx, dst); err != nil {
+	r.quiet.begin()
+	err := r.src.Next(ctx, dst)
+	r.quiet.end()
+	if err != nil {
 		return r.fault(ctx, err)
 	}
 	r.faults, r.wait = 0, 0
@@ -126,6 +132,7 @@ func (r *Reopener) reopen(ctx context.Context) error {
 		return fmt.Errorf("open: %w", err)
 	}
 	r.src, r.faults, r.frozen = src, 0, 0
+	r.quiet.of(src)
 	return nil
 }
 

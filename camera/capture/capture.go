@@ -114,6 +114,7 @@ type Source struct {
 	counters map[string]uint64
 	fps      float64
 	total    int
+	trouble  error // of the last process, until a picture comes
 	err      error // why there will be no more
 }
 
@@ -265,7 +266,7 @@ func (s *Source) take(dst *frame.Frame) (bool, error) {
 func (s *Source) put(r *ring.Record) {
 	s.mu.Lock()
 	p := picture{Record: *r, lost: s.lost}
-	s.lost = 0
+	s.lost, s.trouble = 0, nil
 	if s.opt.Live && len(s.queue) > 0 {
 		old := s.queue[0]
 		s.queue = s.queue[:0]
@@ -300,6 +301,24 @@ func (s *Source) count(reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.counters[reason]++
+}
+
+// troubled notes why a process ended, and that another one will be started.
+func (s *Source) troubled(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trouble = err
+}
+
+// Trouble says why the process that is started again has ended; nil when a picture
+// has come since.
+func (s *Source) Trouble() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.trouble == nil {
+		return nil
+	}
+	return s.wrap(s.trouble)
 }
 
 // Counters returns the frames lost and the processes started again, by reason.

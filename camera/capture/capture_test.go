@@ -251,6 +251,45 @@ func TestLiveIsGivenUp(t *testing.T) {
 	}
 }
 
+// TestTroubleIsTold while new processes are tried, and not when pictures come again.
+func TestTroubleIsTold(t *testing.T) {
+	camFile := filepath.Join(t.TempDir(), "camera")
+	if err := os.WriteFile(camFile, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g := newGate(t)
+	lim := quick()
+	lim.live = 1000
+	s := openFakeSource(t, camera("fail=1&gone="+camFile+"&gate="+g.path), lim)
+	var f frame.Frame
+	next := func() {
+		t.Helper()
+		g.open(t, 1)
+		if err := s.Next(t.Context(), &f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next()
+	if err := s.Trouble(); err != nil {
+		t.Errorf("trouble with a camera that is well: %v", err)
+	}
+	if err := os.Remove(camFile); err != nil {
+		t.Fatal(err)
+	}
+	g.open(t, 1) // fails
+	eventually(t, "the trouble", func() bool {
+		err := s.Trouble()
+		return err != nil && strings.Contains(err.Error(), "no such camera")
+	})
+	if err := os.WriteFile(camFile, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	next()
+	if err := s.Trouble(); err != nil {
+		t.Errorf("trouble with a camera that is back: %v", err)
+	}
+}
+
 func TestDeviceThatDoesNotOpen(t *testing.T) {
 	lim := quick()
 	lim.open = 200 * time.Millisecond

@@ -41,6 +41,7 @@ func (s *Source) supervise(ctx context.Context) {
 			s.finish(err)
 			return
 		}
+		s.troubled(v.err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):

@@ -57,9 +57,9 @@ type boardService struct {
 	around *surroundings
 	health *edge.Health
 	run    string
-	event  func(json []byte) bool // sends an event
-	report func(*settings.Shed)   // tells what is shed
-	stop   func()                 // ends the service
+	event  func(m *frame.Meta, json []byte) bool // sends an event
+	report func(*settings.Shed)                  // tells what is shed
+	stop   func()                                // ends the service
 	use    atomic.Pointer[settings.Board]
 	lamp   *lampFeed // nil: there is none
 
@@ -69,6 +69,8 @@ type boardService struct {
 	work    atomic.Pointer[working]
 	shed    atomic.Pointer[settings.Shed]
 	shedMu  sync.Mutex // of telling it
+	told    uint64     // events so far; toldMu
+	toldMu  sync.Mutex // of telling them in order
 }
 
 // working is the work that is under way.
@@ -79,7 +81,7 @@ type boardParts struct {
 	around *surroundings
 	health *edge.Health
 	run    string
-	event  func(json []byte) bool
+	event  func(m *frame.Meta, json []byte) bool
 	report func(*settings.Shed)
 	stop   func()
 }
@@ -227,6 +229,7 @@ func (s *boardService) end(why string) {
 type boardEventDocument struct {
 	boardEvent
 	Run        string `json:"run"`
+	Seq        uint64 `json:"seq"` // rises by one with each event of a run
 	Mono       int64  `json:"mono_ns"`
 	WallOffset int64  `json:"wall_offset_ns"`
 	Clock      bool   `json:"clock"` // the wall clock is synchronised
@@ -234,17 +237,21 @@ type boardEventDocument struct {
 
 func (s *boardService) tell(e boardEvent) {
 	slog.Info("board", "event", e.String())
-	var m frame.Meta
+	s.toldMu.Lock()
+	defer s.toldMu.Unlock()
+	s.told++
+	m := frame.Meta{Run: s.run, Seq: s.told}
 	m.Stamp()
 	b, err := json.Marshal(boardEventDocument{
-		boardEvent: e, Run: s.run, Mono: int64(m.Mono), WallOffset: int64(m.WallOffset), Clock: m.Flags&frame.FlagClock != 0,
+		boardEvent: e, Run: m.Run, Seq: m.Seq,
+		Mono: int64(m.Mono), WallOffset: int64(m.WallOffset), Clock: m.Flags&frame.FlagClock != 0,
 	})
 	if err != nil {
 		slog.Error("board", "event", e.String(), "error", err)
 		return
 	}
-	if !s.event(b) {
-		slog.Warn("event: the broker does not take events", "event", e.String())
+	if !s.event(&m, b) {
+		slog.Warn("event: lost, there is no room to keep it", "event", e.String())
 	}
 }
 

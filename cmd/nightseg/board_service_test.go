@@ -80,7 +80,7 @@ func TestRunOnAHotBoard(t *testing.T) {
 	ob.status(mqtt.Degraded, "because tj is hot")
 	ob.mask("relit by gamma", func(s *seen) bool { return s.Relight == frame.RelightGamma })
 	event := document(ob, "/event", func(e *boardEventDocument) bool { return e.Step != nil && e.Step.To.Small })
-	if event.Run != m.Run || !strings.Contains(event.Step.Reason, "tj is") || event.Mono == 0 {
+	if event.Run != m.Run || !strings.Contains(event.Step.Reason, "tj is") || event.Mono == 0 || event.Seq == 0 {
 		t.Errorf("event %+v", event)
 	}
 	r := document(ob, "/config/reported", func(r *settings.Reported) bool { return r.Shed != nil && r.Shed.Cannot != "" })

@@ -154,6 +154,8 @@ func (s *numbered) Next(_ context.Context, dst *frame.Frame) error {
 func (s *numbered) Counters() map[string]uint64 { return map[string]uint64{"lost": 2} }
 func (s *numbered) Close() error                { s.closed = true; return nil }
 func (s *numbered) Refit(camera.Options) error  { return nil }
+func (s *numbered) Trouble() error              { return nil }
+func (s *numbered) Period() time.Duration       { return 0 }
 
 func TestLiveCameraCounts(t *testing.T) {
 	opens := 0

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"nightseg/edge/frame"
 	"nightseg/edge/settings"
 )
 
@@ -81,4 +82,6 @@ func (n *reportedNow) shed(l *link) func(*settings.Shed) {
 }
 
 // event sends what happened; without a broker there is nobody to hear it.
-func (l *link) event(json []byte) bool { return l.client == nil || l.client.Event(json) }
+func (l *link) event(m *frame.Meta, json []byte) bool {
+	return l.client == nil || l.client.Event(m, json)
+}

@@ -53,16 +53,25 @@ type serviceStep struct {
 	moves    bool // to another broker
 }
 
-// Apply implements control.Step.
+// Apply implements control.Step. Where the way to the broker cannot change, because a
+// file is gone since it was checked, the rest goes back.
 func (t *serviceStep) Apply(ctx context.Context) error {
 	if err := t.Step.Apply(ctx); err != nil {
 		return err
 	}
 	t.s.adopt(t.to)
-	if t.moves {
-		return t.s.link.client.Redirect(endpointOf(t.to.Broker))
+	if !t.moves {
+		return nil
 	}
-	return nil
+	err := t.s.link.client.Redirect(endpointOf(t.to.Broker))
+	if err == nil {
+		return nil
+	}
+	t.s.adopt(t.from)
+	if undoErr := t.Step.Undo(context.WithoutCancel(ctx)); undoErr != nil {
+		return errors.Join(err, fmt.Errorf("what was changed already: %w", undoErr))
+	}
+	return err
 }
 
 // Probation implements control.Step: a new broker must answer before the rest is

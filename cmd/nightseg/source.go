@@ -46,6 +46,7 @@ func cameraOptions(c settings.Camera, b *model.Bundle, p play) camera.Options {
 // opened is a source that a liveCamera opened.
 type opened interface {
 	edge.SourceCloser
+	edge.Telling
 	counted
 	Refit(camera.Options) error
 }

@@ -1,15 +1,14 @@
 package control
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
+	"nightseg/edge/disk/disktest"
 	"nightseg/edge/settings"
 )
 
@@ -39,35 +38,19 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := filepath.Join(t.TempDir(), "settings")
 	r := rand.New(rand.NewPCG(5, 5))
 	last := int64(0)
 	for i := range 12 {
-		cmd := exec.CommandContext(t.Context(), exe, "-test.run=^TestKilledChild$")
-		cmd.Env = append(os.Environ(), killDir+"="+dir)
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
 		lines, most := 0, 1+r.IntN(20)
-		for sc := bufio.NewScanner(out); sc.Scan(); lines++ {
-			if _, err := fmt.Sscanf(sc.Text(), "applied %d", &last); err != nil {
-				t.Fatalf("the child says %q", sc.Text())
+		disktest.RunKilled(t, "TestKilledChild", []string{killDir + "=" + dir}, func(line string) bool {
+			if _, err := fmt.Sscanf(line, "applied %d", &last); err != nil {
+				t.Errorf("the child says %q", line)
+				return true
 			}
-			if lines == most {
-				if err := cmd.Process.Kill(); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		_ = cmd.Wait() // it was killed
+			lines++
+			return lines > most
+		})
 		c := New(Options{Bases: bases(), Dir: dir, Degraded: func(why string) { t.Errorf("kill %d: degraded: %s", i, why) }})
 		d := c.InForce()
 		// One more may have been written down, but not yet told.

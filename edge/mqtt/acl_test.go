@@ -71,7 +71,11 @@ func TestACL(t *testing.T) {
 	o := login(testOptions(""), "car1")
 	o.OnDesired = func(b []byte) { desired <- string(b) }
 	o.OnCommand = func(c Command) { commands <- c }
-	box := &memory{past: []Past{{Camera: "front", Payload: []byte("old")}}}
+	box := &memory{past: []Past{
+		{Camera: "front", Payload: []byte("old")},
+		{Event: true, Run: "before", Payload: []byte("yesterday"), Ref: 1},
+		{Event: true, Run: o.Run, Payload: []byte("now"), Ref: 2},
+	}}
 	o.Outbox = box
 	c, stop := runClient(t, o)
 	waitConnected(t, c)
@@ -91,6 +95,7 @@ func TestACL(t *testing.T) {
 	want := map[string]string{
 		"meta": "m", "config/schema": "s", "config/reported": "r", "health": "h", "cam/front/stats": "f",
 		"config/ack": "a", "cmd/ping/result": "p", "hist/cam/front/mask": "old",
+		"hist/event": "yesterday", "event": "now",
 	}
 	masks := 0
 	for len(want) > 0 || masks < 2 {
@@ -151,6 +156,7 @@ func TestACLKeepsOthersOut(t *testing.T) {
 	// Writing: the broker refuses, and nothing arrives.
 	forbidden := []string{
 		testTopics.Status(), testTopics.Meta(), testTopics.Mask("front"), testTopics.History("front"),
+		testTopics.Event(), testTopics.PastEvent(),
 		testTopics.Desired(), testTopics.Ack(), testTopics.Command("ping"), testTopics.Result("ping"),
 		Topics{Fleet: "test", Device: "car2"}.Desired(), // a device does not set itself
 		"nightseg/v1/test", "elsewhere",

@@ -9,7 +9,8 @@
 // report QoS 0 messages as sent that never were, and can reorder QoS 1 ones; the
 // loop in Run does it instead, and sends again, in order, what the broker had not
 // acknowledged. The one for masks is our own, for it only publishes: see wire,
-// and pace for how much may be under way on it.
+// and pace for how much may be under way on it. Events go there too where an outbox
+// keeps them, before the masks.
 //
 // Goroutines: Run has one loop per connection, which sends everything on it, one
 // goroutine that calls the handlers of the options, one that reads what the

@@ -7,12 +7,6 @@ import (
 	"time"
 )
 
-// Bounds of kept masks on their way to the broker.
-const (
-	pastWindow = 64              // how many
-	pastRest   = 2 * time.Second // none is sent for so long after a live one had to wait
-)
-
 // mostSilence is how long a ping may go without answer, beyond what the link
 // needs: then the connection is given up. That is sooner than elsewhere, for
 // masks are kept meanwhile and nobody is told that we are gone.
@@ -36,11 +30,12 @@ type maskSession struct {
 	wire    *wire
 	pace    *pace
 	barrier uint64          // of the outbox, at the ping under way
-	past    map[uint16]Past // kept masks under way, by packet id
+	past    map[uint16]Past // what was kept and is under way, by packet id
 	pastAt  time.Time       // when one of them was acknowledged, or the first was sent
-	ids     [2]uint16       // last packet id of a parcel, of a kept mask
-	next    Past            // the kept mask that is asked for
+	ids     [2]uint16       // last packet id of a parcel, of what was kept
+	next    Past            // what the outbox is asked for
 	more    bool            // there may be kept masks
+	events  bool            // there may be kept events
 	later   time.Duration   // when one may go
 	resend  int             // parcels of an earlier connection that are to be sent again
 	waited  time.Time       // when a live mask last had to wait
@@ -57,8 +52,8 @@ func (m *masks) connectAndServe(ctx context.Context, n uint64) (lived time.Durat
 	defer w.close()
 	start := time.Now()
 	s := &maskSession{
-		masks: m, wire: w, pace: newPace(w.trip, start), past: make(map[uint16]Past, pastWindow), more: true,
-		resend: len(m.inflight),
+		masks: m, wire: w, pace: newPace(w.trip, start), past: make(map[uint16]Past, pastWindow),
+		more: true, events: true, resend: len(m.inflight),
 	}
 	m.state.set(ConnectionState{Connected: true, Connection: n})
 	m.o.Logger.Info("connected to broker for masks", "url", m.o.URL, "connection", n)
@@ -92,7 +87,7 @@ func (s *maskSession) serve(ctx context.Context) error {
 		select {
 		case <-s.wake:
 		case <-s.ready():
-			s.more = true
+			s.more, s.events = true, true
 		case a := <-s.wire.answers:
 			s.take(a)
 		case <-timer.C:
@@ -141,10 +136,14 @@ func (s *maskSession) tick() time.Duration {
 // room reports whether a mask may be written now.
 func (s *maskSession) room() bool { return s.pace.room() && !s.doubt.Load() }
 
-// send writes all that may go: lossless masks, live masks, kept masks, a ping.
+// send writes all that may go: events, lossless masks, live masks, kept masks, a
+// ping.
 func (s *maskSession) send(now time.Time) error {
 	s.look(now)
 	if err := s.checkAge(now); err != nil {
+		return err
+	}
+	if err := s.sendEvents(now); err != nil {
 		return err
 	}
 	for s.room() {
@@ -288,40 +287,6 @@ func (s *maskSession) write(now time.Time) error {
 	return nil
 }
 
-// sendPast writes kept masks where live ones leave room. Their ids are 32768 and
-// above.
-func (s *maskSession) sendPast(now time.Time) error {
-	s.later = 0
-	if s.outbox == nil || s.ending {
-		return nil
-	}
-	for s.more && s.pace.spare() && s.room() && len(s.past) < pastWindow && s.ring.empty() &&
-		now.Sub(s.waited) > pastRest {
-		ok, wait := s.outbox.Next(&s.next, now)
-		if !ok {
-			s.later, s.more = wait, wait > 0
-			return nil
-		}
-		p := s.next
-		c := s.camera(p.Camera)
-		if c.topic == "" { // no topic has its name
-			s.outbox.Confirm(p)
-			c.invalid.Add(1)
-			continue
-		}
-		if len(s.past) == 0 {
-			s.pastAt = now
-		}
-		s.ids[1] = (s.ids[1]+1)&0x7fff | 0x8000
-		s.past[s.ids[1]] = p
-		s.hand.fill(c.history, s.ids[1], p.Payload)
-		if err := s.write(now); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (s *maskSession) sendPing(now time.Time) error {
 	if s.outbox != nil {
 		s.outboxMu.Lock()
@@ -390,7 +355,8 @@ func (s *maskSession) reclaim() {
 
 // empty reports whether all that was handed over has arrived.
 func (s *maskSession) empty() bool {
-	return len(s.inflight) == 0 && len(s.unsent) == 0 && s.ring.empty() && s.pace.under() == 0
+	return len(s.inflight) == 0 && len(s.unsent) == 0 && s.ring.empty() && s.pace.under() == 0 &&
+		(s.outbox == nil || s.outbox.Events() == 0)
 }
 
 // farewell says good-bye.

@@ -66,9 +66,27 @@ func (b *memory) Spill(each func(string)) {
 
 func (b *memory) Ready() <-chan struct{} { return nil }
 
-func (b *memory) Next(p *Past, _ time.Time) (ok bool, wait time.Duration) {
+func (b *memory) KeepEvent(m *frame.Meta, payload []byte) bool {
 	b.do(func() {
-		if ok = b.given < len(b.past); ok {
+		b.past = append(b.past, Past{Event: true, Run: m.Run, Payload: payload, Ref: uint64(len(b.past))})
+	})
+	return true
+}
+
+func (b *memory) Events() (n uint64) {
+	b.do(func() {
+		for _, p := range b.past[min(len(b.past), len(b.confirmed)):] {
+			if p.Event {
+				n++
+			}
+		}
+	})
+	return n
+}
+
+func (b *memory) Next(p *Past, _ time.Time, masks bool) (ok bool, wait time.Duration) {
+	b.do(func() {
+		if ok = b.given < len(b.past) && (masks || b.past[b.given].Event); ok {
 			*p = b.past[b.given]
 			b.given++
 		}

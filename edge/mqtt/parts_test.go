@@ -21,6 +21,7 @@ func TestTopics(t *testing.T) {
 		topics.Status(): "status", topics.Meta(): "meta", topics.Health(): "health",
 		topics.Mask("c"): "cam/c/mask", topics.Stats("c"): "cam/c/stats", topics.History("c"): "hist/cam/c/mask",
 		topics.Desired(): "config/desired", topics.Reported(): "config/reported", topics.Schema(): "config/schema",
+		topics.Event(): "event", topics.PastEvent(): "hist/event",
 		topics.Ack(): "config/ack", topics.Command("x"): "cmd/x", topics.Result("x"): "cmd/x/result",
 	} {
 		if got != "nightseg/v1/f/d/"+want {

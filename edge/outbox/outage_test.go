@@ -46,28 +46,9 @@ func startDevice(t *testing.T, url string, o Options, rate int, cameras ...strin
 	if o.Dir == "" {
 		o.Dir = t.TempDir()
 	}
-	d := &device{t: t, cameras: cameras, offered: make([]atomic.Uint64, len(cameras))}
-	var err error
-	if d.box, err = New(o); err != nil {
-		t.Fatal(err)
-	}
-	d.client, err = mqtt.New(mqtt.Options{URL: url, Topics: topics, Run: "r1", Outbox: d.box})
-	if err != nil {
-		t.Fatal(err)
-	}
-	end := func(run func(context.Context) error) (stop func()) {
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan error, 1)
-		go func() { ended <- run(ctx) }()
-		return sync.OnceFunc(func() {
-			cancel()
-			if err := receive(t, ended, "end"); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	stopBox, stopClient := end(d.box.Run), end(d.client.Run)
-	d.stopCameras = end(func(ctx context.Context) error {
+	d := newDevice(t, url, "r1", o)
+	d.cameras, d.offered = cameras, make([]atomic.Uint64, len(cameras))
+	d.stopCameras = d.start(func(ctx context.Context) error {
 		var wg sync.WaitGroup
 		defer wg.Wait()
 		for i := range cameras {
@@ -75,9 +56,39 @@ func startDevice(t *testing.T, url string, o Options, rate int, cameras ...strin
 		}
 		return nil
 	})
-	d.stopAll = func() { stopClient(); stopBox() }
-	t.Cleanup(func() { d.stopCameras(); d.stopAll() })
+	t.Cleanup(d.stopCameras)
 	return d
+}
+
+// newDevice is a device without cameras.
+func newDevice(t *testing.T, url, run string, o Options) *device {
+	t.Helper()
+	d := &device{t: t}
+	var err error
+	if d.box, err = New(o); err != nil {
+		t.Fatal(err)
+	}
+	d.client, err = mqtt.New(mqtt.Options{URL: url, Topics: topics, Run: run, Outbox: d.box})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopBox, stopClient := d.start(d.box.Run), d.start(d.client.Run)
+	d.stopAll = func() { stopClient(); stopBox() }
+	t.Cleanup(d.stopAll)
+	return d
+}
+
+// start runs what ends with its context, until stop is called, which waits.
+func (d *device) start(run func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx) }()
+	return sync.OnceFunc(func() {
+		cancel()
+		if err := receive(d.t, ended, "end"); err != nil {
+			d.t.Error(err)
+		}
+	})
 }
 
 // play is one camera.

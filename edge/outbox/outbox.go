@@ -1,5 +1,5 @@
-// Package outbox keeps the live masks that a broker may not have, and gives them
-// back to be delivered as history: it joins the ring of masks that were written
+// Package outbox keeps events, and the live masks that a broker may not have, and
+// gives them back to be delivered: it joins the ring of masks that were written
 // and are not proven to have arrived, the spool on disk, the choice of the masks
 // that are worth more than others, and the bound on the rate of delivery. It is
 // what edge/mqtt calls an Outbox.
@@ -120,6 +120,13 @@ func (b *Outbox) Spill(each func(camera string)) {
 	})
 }
 
+// KeepEvent implements mqtt.Keeper.
+func (b *Outbox) KeepEvent(m *frame.Meta, payload []byte) bool {
+	msg := message(m, payload)
+	msg.Class, msg.Camera = spool.Event, ""
+	return b.spool.Append(&msg)
+}
+
 // keep gives a mask to the spool, which counts what it cannot take.
 func (b *Outbox) keep(m *spool.Message) {
 	m.Class = b.class(m)
@@ -141,7 +148,7 @@ func (b *Outbox) class(m *spool.Message) spool.Class {
 	return spool.Reduced
 }
 
-// message is a mask in the spool's words.
+// message is a mask or an event in the spool's words.
 func message(m *frame.Meta, payload []byte) spool.Message {
 	return spool.Message{
 		Run: m.Run, Camera: m.Camera, Seq: m.Seq, Mono: m.Mono, WallOffset: m.WallOffset,
@@ -152,19 +159,24 @@ func message(m *frame.Meta, payload []byte) spool.Message {
 // Ready implements mqtt.History.
 func (b *Outbox) Ready() <-chan struct{} { return b.spool.Ready() }
 
-// Next implements mqtt.History.
-func (b *Outbox) Next(p *mqtt.Past, now time.Time) (ok bool, wait time.Duration) {
-	if wait = b.limit.Wait(now); wait > 0 {
-		return false, wait
+// Next implements mqtt.History. The bound on the rate is for masks.
+func (b *Outbox) Next(p *mqtt.Past, now time.Time, masks bool) (ok bool, wait time.Duration) {
+	least := spool.Event
+	if masks {
+		if wait = b.limit.Wait(now); wait == 0 {
+			least = spool.Live
+		}
 	}
 	d := &b.given
-	if !b.spool.Next(d) {
-		return false, 0
+	if !b.spool.NextOf(least, d) {
+		return false, wait
 	}
 	b.limit.Sent(len(d.Payload))
 	b.next++
 	b.receipts[b.next] = d.Receipt
-	*p = mqtt.Past{Camera: d.Camera, Payload: d.Payload, Ref: b.next}
+	*p = mqtt.Past{
+		Event: d.Class == spool.Event, Camera: d.Camera, Run: d.Run, Age: d.Age, Payload: d.Payload, Ref: b.next,
+	}
 	return true, 0
 }
 
@@ -175,6 +187,9 @@ func (b *Outbox) Confirm(p mqtt.Past) {
 		b.spool.Confirm(r)
 	}
 }
+
+// Events implements mqtt.History.
+func (b *Outbox) Events() uint64 { return b.spool.Stats().Records[spool.Event] }
 
 // Rewind implements mqtt.Keeper.
 func (b *Outbox) Rewind() {

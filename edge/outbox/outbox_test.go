@@ -50,7 +50,7 @@ func meta(camera string, seq uint64) *frame.Meta {
 func (b *Outbox) await(t *testing.T) (p mqtt.Past, s string) {
 	t.Helper()
 	for {
-		if ok, _ := b.Next(&p, time.Now()); ok {
+		if ok, _ := b.Next(&p, time.Now(), true); ok {
 			return p, p.Camera + " " + string(p.Payload)
 		}
 		receive(t, b.Ready(), "something to deliver")
@@ -95,7 +95,7 @@ func TestRemembered(t *testing.T) {
 		t.Errorf("delivered %s", s)
 	}
 	var p mqtt.Past
-	if ok, _ := b.Next(&p, time.Now()); ok {
+	if ok, _ := b.Next(&p, time.Now(), true); ok {
 		t.Errorf("delivered %+v", p)
 	}
 	b.Rewind()
@@ -121,7 +121,7 @@ func TestRate(t *testing.T) {
 		start := time.Now()
 		for n := 0; n < 100; {
 			var p mqtt.Past
-			ok, wait := b.Next(&p, time.Now())
+			ok, wait := b.Next(&p, time.Now(), true)
 			switch {
 			case ok:
 				b.Confirm(p)

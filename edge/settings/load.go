@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 
 	"nightseg/edge/disk"
 )
@@ -35,21 +36,35 @@ func Load(name, lastGood string) (bases []Base, text []byte, err error) {
 		return []Base{factory}, nil, nil
 	}
 	s, text, err := read(name)
+	var kept Settings
+	var keptText []byte
+	copyErr := os.ErrNotExist
+	if lastGood != "" {
+		kept, keptText, copyErr = read(lastGood)
+	}
+	if err == nil && copyErr == nil && torn(text, keptText) && !reflect.DeepEqual(s, kept) {
+		text, err = nil, errTorn
+	}
 	if err == nil {
 		bases = append(bases, Base{s, FromFile})
 	} else {
 		err = fmt.Errorf("settings %s: %w", name, err)
 	}
-	if lastGood != "" {
-		s, _, copyErr := read(lastGood)
-		if copyErr == nil {
-			bases = append(bases, Base{s, FromLastGood})
-		} else if !errors.Is(copyErr, os.ErrNotExist) {
-			err = errors.Join(err, fmt.Errorf("last good settings %s: %w", lastGood, copyErr))
-		}
+	if copyErr == nil {
+		bases = append(bases, Base{kept, FromLastGood})
+	} else if !errors.Is(copyErr, os.ErrNotExist) {
+		err = errors.Join(err, fmt.Errorf("last good settings %s: %w", lastGood, copyErr))
 	}
 	return append(bases, factory), text, err
 }
+
+// errTorn says what to do with a file that was shortened on purpose, too.
+var errTorn = errors.New("it is the last good settings without their end, as after a save that was cut short: " +
+	"write it anew; where its end was taken away on purpose, put a comment there, such as # shortened")
+
+// torn reports whether text is what a save of whole leaves where the power goes: an
+// editor begins with an empty file, and the disk has its first part.
+func torn(text, whole []byte) bool { return len(text) < len(whole) && bytes.HasPrefix(whole, text) }
 
 // Keep makes text the last good copy. It belongs to the moment when the settings
 // have proven themselves: a file may be well formed and still end the process.

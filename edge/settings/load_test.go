@@ -42,6 +42,19 @@ func TestLoad(t *testing.T) {
 		{"empty, a copy", "", good, []string{FromLastGood, FromFactory}, "rle-zstd", "cut short"},
 		{"a blank, a copy", " \n", good, []string{FromLastGood, FromFactory}, "rle-zstd", "cut short"},
 		{"a comment alone", "# from the factory\n", good, all, "png", ""},
+		{
+			"torn at a line end", good, good + "threshold: 0.2\n",
+			[]string{FromLastGood, FromFactory},
+			"rle-zstd", "# shortened",
+		},
+		{
+			"torn in a line that is still good", "codec: png\nthreshold: 0.2", "codec: png\nthreshold: 0.25\n",
+			[]string{FromLastGood, FromFactory},
+			"png", "cut short",
+		},
+		{"shortened on purpose", good + "# shortened\n", good + "threshold: 0.2\n", all, "rle-zstd", ""},
+		{"a comment less at the end", good, good + "# all else as from the factory\n", all, "rle-zstd", ""},
+		{"longer than the copy", good + "threshold: 0.2\n", good, all, "rle-zstd", ""},
 		{"both bad", bad, bad, []string{FromFactory}, "png", "last good settings"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

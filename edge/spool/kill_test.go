@@ -1,14 +1,14 @@
 package spool
 
 import (
-	"bufio"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"nightseg/edge/disk/disktest"
 )
 
 const killDir = "NIGHTSEG_TEST_SPOOL"
@@ -56,31 +56,20 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := filepath.Join(t.TempDir(), "spool")
 	r := rand.New(rand.NewPCG(9, 9))
 	from := uint64(1)
 	safe, confirmed := uint64(0), map[uint64]bool{}
 	var must []uint64
 	for range 12 {
-		cmd := exec.CommandContext(t.Context(), exe, "-test.run=^TestKilledChild$")
-		cmd.Env = append(os.Environ(), killDir+"="+dir, fmt.Sprintf("%s_FROM=%d", killDir, from))
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
 		lines, most := 0, 1+r.IntN(60)
-		for sc := bufio.NewScanner(out); sc.Scan(); lines++ {
+		env := []string{killDir + "=" + dir, fmt.Sprintf("%s_FROM=%d", killDir, from)}
+		disktest.RunKilled(t, "TestKilledChild", env, func(line string) bool {
 			var word string
 			var n uint64
-			if _, err := fmt.Sscan(sc.Text(), &word, &n); err != nil {
-				t.Fatalf("the child says %q", sc.Text())
+			if _, err := fmt.Sscan(line, &word, &n); err != nil {
+				t.Errorf("the child says %q", line)
+				return true
 			}
 			if word == "safe" {
 				must = append(must, seqs(max(from, safe+1), n)...)
@@ -88,13 +77,9 @@ func TestKill(t *testing.T) {
 			} else {
 				confirmed[n] = true
 			}
-			if lines == most {
-				if err := cmd.Process.Kill(); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		_ = cmd.Wait() // it was killed
+			lines++
+			return lines > most
+		})
 		from = safe + 10_000
 		from -= from % 10
 	}

@@ -238,7 +238,7 @@ func (st *store) fromMemory(c Class) {
 	if l.read+1 < l.next {
 		return
 	}
-	for s.hungry && q.len() > 0 && l.out.len() < s.o.Window && l.bytes < s.o.WindowBytes {
+	for s.hungry[c] && q.len() > 0 && l.out.len() < s.o.Window && l.bytes < s.o.WindowBytes {
 		e := q.pop()
 		s.queue.records--
 		s.queue.bytes -= len(e.buf)

@@ -27,12 +27,12 @@ type Spool struct {
 	lanes     [Classes]lane
 	writing   [Classes]int // records that Run has taken from the queue
 	stats     Stats
-	reason    string    // why the disk is not well
-	slowUntil time.Time // the disk was slow
-	hungry    bool      // the drainer found nothing
-	turn      uint64    // calls of Rewind
-	confirmed int       // since the last commit
-	since     time.Time // of the oldest of them
+	reason    string        // why the disk is not well
+	slowUntil time.Time     // the disk was slow
+	hungry    [Classes]bool // the drainer found nothing
+	turn      uint64        // calls of Rewind
+	confirmed int           // since the last commit
+	since     time.Time     // of the oldest of them
 	flushes   []chan error
 	closed    bool
 	names     map[string]string // run and camera ids, so that deliveries do not allocate
@@ -122,15 +122,18 @@ func (s *Spool) overflow(c Class) {
 // Ready receives when there may be something for Next.
 func (s *Spool) Ready() <-chan struct{} { return s.ready }
 
-// Next fills d with the oldest message of the highest class that was not handed
-// out, and reports whether there was one. It does not wait: Ready says when to
+// Next is NextOf all classes.
+func (s *Spool) Next(d *Delivery) bool { return s.NextOf(Live, d) }
+
+// NextOf fills d with the oldest message of the highest class that was not handed
+// out, of least and above, and reports whether there was one. It does not wait: Ready says when to
 // try again. Each message must end in Confirm or Rewind; no more than Window of
 // a class are handed out before.
-func (s *Spool) Next(d *Delivery) bool {
+func (s *Spool) NextOf(least Class, d *Delivery) bool {
 	now := s.o.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range Classes {
+	for i := range Classes - least {
 		c := Classes - 1 - i
 		l := &s.lanes[c]
 		for j := range l.out.len() {
@@ -149,8 +152,8 @@ func (s *Spool) Next(d *Delivery) bool {
 			return true
 		}
 		s.popDone(c)
+		s.hungry[c] = true
 	}
-	s.hungry = true
 	signal(s.wake)
 	return false
 }
@@ -233,7 +236,7 @@ func (s *Spool) popDone(c Class) {
 func (s *Spool) Rewind() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.hungry = false
+	clear(s.hungry[:])
 	s.turn++
 	for c := range Classes {
 		l := &s.lanes[c]

@@ -1,7 +1,6 @@
 package update
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -11,14 +10,15 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
 
 	"nightseg/edge/disk"
+	"nightseg/edge/disk/disktest"
 )
 
 // What TestKilledChild is told by its environment.
@@ -171,7 +171,7 @@ func newKilled(t *testing.T) *killed {
 		http.ServeContent(w, q, "", time.Unix(1, 0), strings.NewReader(string(b)))
 	}))
 	t.Cleanup(s.Close)
-	k.env = append(os.Environ(), killDir+"="+k.d.dir, killURL+"="+s.URL, killKey+"="+keys)
+	k.env = []string{killDir + "=" + k.d.dir, killURL + "=" + s.URL, killKey + "=" + keys}
 	return k
 }
 
@@ -187,32 +187,20 @@ func many(version string) fstest.MapFS {
 // run lets the process work until kill says so of a line that it wrote.
 func (k *killed) run(state State, kill func(line string) bool) (last string) {
 	k.t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	cmd := exec.CommandContext(k.t.Context(), exe, "-test.run=^TestKilledChild$")
-	cmd.Env = append(k.env, killState+"="+string(state))
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		k.t.Fatal(err)
-	}
-	for sc := bufio.NewScanner(out); sc.Scan(); {
-		if !strings.HasPrefix(sc.Text(), "1.") {
-			k.t.Fatalf("the child says %q", sc.Text())
+	killed := false
+	env := append(slices.Clone(k.env), killState+"="+string(state))
+	disktest.RunKilled(k.t, "TestKilledChild", env, func(line string) bool {
+		switch {
+		case killed: // it was quicker than the kill
+		case !strings.HasPrefix(line, "1."):
+			k.t.Errorf("the child says %q", line)
+			killed = true
+		default:
+			last = line
+			killed = kill(line)
 		}
-		last = sc.Text()
-		if kill(last) {
-			if err := cmd.Process.Kill(); err != nil {
-				k.t.Fatal(err)
-			}
-			break
-		}
-	}
-	_ = cmd.Wait() // it was killed
+		return killed
+	})
 	return last
 }
 
