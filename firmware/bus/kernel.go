@@ -78,10 +78,12 @@ type file struct{ *os.File }
 
 func openFile(name string) (handle, error) {
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
-	if errors.Is(err, os.ErrPermission) {
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return nil, fmt.Errorf("%w: the unit has it closed, which board.conf opens", err)
+	case errors.Is(err, os.ErrPermission):
 		return nil, fmt.Errorf("%w: add this user to the group i2c", err)
-	}
-	if err != nil {
+	case err != nil:
 		return nil, err
 	}
 	return file{f}, nil
