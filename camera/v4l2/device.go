@@ -18,9 +18,14 @@ type device interface {
 // file is a file of the kernel's.
 type file struct{ *os.File }
 
+// openFile opens a camera past Go's poller: some drivers take a poll for the begin of
+// reading, and nobody else gets pictures then (vb2_poll of the kernel).
 func openFile(path string) (file, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
-	return file{f}, err
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return file{}, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return file{os.NewFile(uintptr(fd), path)}, nil
 }
 
 // Query implements device.

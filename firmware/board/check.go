@@ -68,6 +68,10 @@ func (c *checker) add(name string, err error, good, remedy string) {
 		remedy = "this user may not open it: sudo usermod -aG i2c,gpio USER (LEDs and PWM: root, or a udev rule)"
 	case errors.Is(err, bus.ErrStuck):
 		remedy = "turn the sensors' power off and on; look for a wire or a sensor that holds SDA or SCL at 0 V"
+	case errors.Is(err, bus.ErrSMBus):
+		remedy = "another bus: i2cdetect -l has those that are of the kind i2c"
+	case errors.Is(err, bus.ErrDriver):
+		remedy = "see ls -l /sys/bus/i2c/devices/*/driver"
 	}
 	c.list = append(c.list, Finding{Name: name, Text: strings.ReplaceAll(err.Error(), "\n", "; "), Remedy: remedy})
 }

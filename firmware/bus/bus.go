@@ -13,7 +13,6 @@ import (
 
 	"periph.io/x/conn/v3/i2c"
 	"periph.io/x/conn/v3/physic"
-	"periph.io/x/host/v3/sysfs"
 
 	"nightseg/firmware/tree"
 )
@@ -57,9 +56,10 @@ var _ i2c.BusCloser = (*Bus)(nil)
 // Name is the device file of a bus.
 func Name(number int) string { return fmt.Sprintf("/dev/i2c-%d", number) }
 
-// Open opens a bus by its number. Below the root of a recorded machine, the device is
-// a recording, which is played. It opens the one bus and registers no drivers: those
-// of periph look at all buses, lines and LEDs of a machine.
+// Open finds a bus by its number. Below the root of a recorded machine, the device is
+// a recording, which is played. It looks at the one bus and registers no drivers: those
+// of periph look at all buses, lines and LEDs of a machine. A bus that goes away later
+// is a fault of its transactions, until it is back.
 func Open(root tree.Root, number int) (*Bus, error) {
 	if root.Recorded() {
 		p, err := openPlayback(root.Path(Name(number)))
@@ -68,9 +68,9 @@ func Open(root tree.Root, number int) (*Bus, error) {
 		}
 		return New(p, Deadline), nil
 	}
-	raw, err := sysfs.NewI2C(number)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", Name(number), err)
+	raw := newAdapter(number)
+	if err := raw.Tx(0, nil, nil); err != nil { // nothing is sent
+		return nil, err
 	}
 	return New(raw, Deadline), nil
 }

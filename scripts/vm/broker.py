@@ -42,6 +42,7 @@ class Heard:
     runs: dict[str, float] = field(default_factory=dict)  # when the first live mask of each run came
     history: list[tuple[str, int]] = field(default_factory=list)  # run and seq of those that were kept meanwhile
     states: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
+    results: list[dict[str, Any]] = field(default_factory=list)  # of updates
     last: dict[str, bytes] = field(default_factory=dict)  # by what follows nightseg/v1/<fleet>/<device>/
 
 
@@ -95,6 +96,8 @@ class Broker:
                 heard.history.append((header["run"], header["seq"]))
             elif name == "status" and payload:
                 heard.states.append((now, json.loads(payload)))
+            elif name == "cmd/update/result":
+                heard.results.append(json.loads(payload))
             heard.last[name] = payload
 
     def stop(self) -> None:

@@ -17,7 +17,9 @@ TITLES = {
     "install": "Installing",
     "networks": "The networks of the package",
     "service": "The running service",
+    "board": "The board around the camera",
     "faults": "Faults",
+    "update": "Signed updates",
     "upgrade": "Upgrade, removal, purge",
     "powercuts": "Power cuts",
 }

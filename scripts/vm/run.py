@@ -21,12 +21,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import board
 import faults
 import install
 import networks
 import powercuts
 import report
 import service
+import update
 import upgrade
 from machine import CACHE, OUT, ROOT, FailedError, accelerator, output
 from session import Session, say
@@ -35,7 +37,9 @@ PHASES: dict[str, Callable[[Session], None]] = {
     "install": install.run,
     "networks": networks.run,
     "service": service.run,
+    "board": board.run,
     "faults": faults.run,
+    "update": update.run,
     "upgrade": upgrade.run,
     "powercuts": powercuts.run,
 }
