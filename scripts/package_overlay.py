@@ -271,7 +271,8 @@ def apply(tree: Path) -> None:
     os.chown(slots, 0, gid)
     calls = allowed_calls("nightseg-update.service")
     done = subprocess.run(
-        command("nightseg-update.service"), env={"PATH": os.environ["PATH"]}, text=True, timeout=PATIENCE,
+        command("nightseg-update.service"),
+        env={"PATH": os.environ["PATH"], "STATE_DIRECTORY": "/var/lib/nightseg-slots"}, text=True, timeout=PATIENCE,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
         preexec_fn=lambda: confine(tree, calls, root=True),
     )  # fmt: skip

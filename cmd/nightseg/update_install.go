@@ -106,7 +106,7 @@ func newUpdateApply(a *app) *cobra.Command {
 		Short: "Install the program that the service has handed over: what nightseg-update.service runs, as root",
 		Long: "apply copies the update to where only root writes, verifies it from scratch, and unpacks it into the slot\n" +
 			"that is not in use. It starts nothing and runs nothing of it. Exit code 3: it was refused.",
-		Example: "  sudo nightseg update apply",
+		Example: "  sudo systemctl start nightseg-update    # as the group nightseg, which the service reads slots by",
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return a.updateApply(c.Context(), f) },
 	}
@@ -116,9 +116,14 @@ func newUpdateApply(a *app) *cobra.Command {
 
 func (a *app) updateApply(ctx context.Context, f *updateFlags) (err error) {
 	dir := filepath.Join(f.updates(), update.RequestDir)
-	if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
-		a.printf("%v\n", update.ErrNoRequest)
+	switch info, err := os.Lstat(dir); {
+	case errors.Is(err, os.ErrNotExist):
+		a.printf("%v (there is no %s)\n", update.ErrNoRequest, dir)
 		return nil
+	case err != nil:
+		return err
+	case !info.IsDir(): // whoever may write there wants another folder looked at
+		return fail(exitRefused, "refused: %s is no folder", dir)
 	}
 	drop, err := disk.OpenTree(dir)
 	if err != nil {
