@@ -128,7 +128,9 @@ func (r *Reopener) reopen(ctx context.Context) error {
 	r.wait = min(max(2*r.wait, reopenPauseMin), reopenPauseMax)
 	src, err := r.open(ctx)
 	if err != nil {
-		r.health.Set(r.part, err.Error())
+		if ctx.Err() == nil { // else it was told to give up, which is no fault of the camera
+			r.health.Set(r.part, err.Error())
+		}
 		return fmt.Errorf("open: %w", err)
 	}
 	r.src, r.faults, r.frozen = src, 0, 0

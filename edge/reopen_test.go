@@ -80,6 +80,26 @@ func TestReopenerPausesGrow(t *testing.T) {
 	})
 }
 
+// A service that stops while a camera is being opened is not degraded by that.
+func TestReopenerStopsInTheMiddleOfOpening(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := edge.NewHealth(nil)
+		r := edge.NewReopener("front", func(ctx context.Context) (edge.SourceCloser, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}, nil, h)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var f frame.Frame
+		if err := r.Next(ctx, &f); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		if degraded, reason := h.State(); degraded {
+			t.Errorf("degraded: %s", reason)
+		}
+	})
+}
+
 func TestReopenerGivesAFrozenCameraUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := edge.NewHealth(nil)
