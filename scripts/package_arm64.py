@@ -127,7 +127,7 @@ def check_synth11(tree: Path) -> str:
     where = tree / "usr/share/nightseg/bundles/synth-11"
     lib = ("--lib-dir", tree / "usr/lib/nightseg", "--cache-dir", tree / "cache")
     said = run(tree, "bundle", "verify", where, "--provider", "cpu", "--precision", "int8", *lib)
-    held = [line.strip() for line in said.splitlines() if "onnxruntime cpu" in line]
+    held = [line.strip() for line in said.splitlines() if "onnxruntime cpu " in line]
     check(len(held) == 1 and held[0].startswith("holds"), said)
     return held[0]
 
