@@ -19,7 +19,7 @@ type decideTimes struct {
 }
 
 // decide times the decision alone.
-func (bn *bench) decide(_ context.Context, r *benchRound) (err error) {
+func (bn *bench) decide(_ context.Context, r *benchRound) error {
 	s, bad := stagesOf(bn.f.live(), bn.bundle)
 	if len(bad) > 0 {
 		return settings.Errors(bad)

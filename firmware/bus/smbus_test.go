@@ -16,16 +16,14 @@ import (
 	"periph.io/x/conn/v3/i2c"
 	"periph.io/x/conn/v3/i2c/i2ctest"
 	"periph.io/x/conn/v3/physic"
+
+	"nightseg/firmware/abitest"
 )
 
 // The numbers here are those that a C compiler finds in <linux/i2c-dev.h>.
 func TestABI(t *testing.T) {
-	b, err := os.ReadFile("testdata/abi.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var arg smbusArg
-	got := map[string]uint64{
+	abitest.Compare(t, map[string]uint64{
 		"sizeof i2c_smbus_ioctl_data":            uint64(unsafe.Sizeof(arg)),
 		"offset i2c_smbus_ioctl_data.read_write": uint64(unsafe.Offsetof(arg.direction)),
 		"offset i2c_smbus_ioctl_data.command":    uint64(unsafe.Offsetof(arg.command)),
@@ -44,18 +42,7 @@ func TestABI(t *testing.T) {
 		"number I2C_FUNC_SMBUS_WRITE_WORD_DATA": funcWriteWordData,
 		"number I2C_FUNC_SMBUS_READ_I2C_BLOCK":  funcReadI2CBlock,
 		"number I2C_FUNC_SMBUS_WRITE_I2C_BLOCK": funcWriteI2CBlock,
-	}
-	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
-	for _, l := range lines {
-		i := strings.LastIndexByte(l, ' ')
-		want, err := strconv.ParseUint(l[i+1:], 0, 64)
-		if v, ok := got[l[:i]]; !ok || v != want || err != nil {
-			t.Errorf("%s is %d, here %d, %v", l[:i], want, v, err)
-		}
-	}
-	if len(lines) != len(got) {
-		t.Errorf("%d numbers in abi.txt, %d here", len(lines), len(got))
-	}
+	})
 }
 
 // calls answers as in a recording of the kernel's calls: a call in each line, with what

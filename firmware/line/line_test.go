@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"nightseg/firmware/abitest"
 	"nightseg/firmware/tree"
 )
 
@@ -20,11 +20,7 @@ const trees = "../board/testdata/trees/"
 
 // The numbers here are those that a C compiler finds in <linux/gpio.h>.
 func TestABI(t *testing.T) {
-	b, err := os.ReadFile("testdata/abi.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]uint64{
+	abitest.Compare(t, map[string]uint64{
 		"sizeof gpiochip_info": sizeChipInfo, "offset gpiochip_info.label": atChipLabel,
 		"offset gpiochip_info.lines": atChipLines,
 		"sizeof gpio_v2_line_info":   sizeLineInfo, "offset gpio_v2_line_info.consumer": atInfoConsumer,
@@ -51,22 +47,7 @@ func TestABI(t *testing.T) {
 		"number GPIO_V2_LINE_FLAG_BIAS_PULL_UP": flagPullUp, "number GPIO_V2_LINE_FLAG_BIAS_PULL_DOWN": flagPullDown,
 		"number GPIO_V2_LINE_ATTR_ID_OUTPUT_VALUES": attrOutputValues, "number GPIO_V2_LINE_ATTR_ID_DEBOUNCE": attrDebounce,
 		"number GPIO_V2_LINE_EVENT_RISING_EDGE": eventRising, "number GPIO_V2_LINE_EVENT_FALLING_EDGE": eventFalling,
-	}
-	seen := 0
-	for l := range strings.Lines(string(b)) {
-		i := strings.LastIndexByte(l, ' ')
-		name, want := l[:i], uint64(0)
-		if _, err := fmt.Sscan(l[i+1:], &want); err != nil {
-			t.Fatal(l, err)
-		}
-		if v, ok := got[name]; !ok || v != want {
-			t.Errorf("%s is %d, here %d", name, want, v)
-		}
-		seen++
-	}
-	if seen != len(got) {
-		t.Errorf("%d numbers in abi.txt, %d here", seen, len(got))
-	}
+	})
 }
 
 func TestFind(t *testing.T) {

@@ -200,9 +200,11 @@ class Story:
             ack = json.loads(s.broker.heard.last.get("config/ack", b"{}"))
             result = ack.get("result") if ack.get("version") == self.sent else None
             check(result != "rejected", f"refused: {ack}")
-            if result in ("applied", "rolled_back"):  # the latter where the host was busy and masks came slowly
-                self.applied = self.sent if result == "applied" else self.applied
-                back += result == "rolled_back"
+            if result == "applied":
+                self.applied = self.sent
+            elif result == "rolled_back":  # the host was busy, and masks came slowly
+                back += 1
+            if result in ("applied", "rolled_back"):
                 self.publish()
             time.sleep(0.02)
         took = time.monotonic() - begin
