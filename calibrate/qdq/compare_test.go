@@ -107,7 +107,7 @@ func TestSameRangesGiveTheSameLogits(t *testing.T) {
 			t.Errorf("%s is rounded here alone", name)
 		}
 	}
-	ours, err := p.Write(ranges)
+	ours, err := p.Write(ranges, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestIntegerNetworkIsNearTheFloatOne(t *testing.T) {
 			want = append(want, v...)
 		}
 	})
-	q, err := p.Write(ranges)
+	q, err := p.Write(ranges, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -367,13 +367,38 @@ func (p *Plan) rangeOf(tensor string) string {
 	return tensor
 }
 
+// Input is a tensor that a convolution reads, one channel after the other.
+type Input struct {
+	Tensor   string
+	Channels int
+}
+
+// Inputs returns the tensors whose means by channel Write can correct biases with,
+// in the order of the graph: those that convolutions read.
+func (p *Plan) Inputs() []Input {
+	var inputs []Input
+	for _, n := range p.graph.Nodes {
+		if l := p.layers[n]; l != nil && n.Op == "Conv" {
+			in := Input{n.Input(0), int(l.inputs)}
+			if !slices.Contains(inputs, in) {
+				inputs = append(inputs, in)
+			}
+		}
+	}
+	return inputs
+}
+
 // RangeModel returns the float network with the tensors that Write needs the
-// ranges of as further outputs, behind those that it has. Its inputs are not
-// among them: who runs it has these.
+// ranges or the means of as further outputs, behind those that it has. Its inputs
+// are not among them: who runs it has these.
 func (p *Plan) RangeModel() *onnx.Model {
 	m, g := *p.model, p.graph
 	g.Outputs = slices.Clone(g.Outputs)
-	for _, name := range p.Tensors() {
+	names := p.Tensors()
+	for _, in := range p.Inputs() {
+		names = append(names, in.Tensor)
+	}
+	for _, name := range names {
 		if onnx.Find(g.Inputs, name) == nil {
 			g.AddOutput(name, onnx.Float)
 		}

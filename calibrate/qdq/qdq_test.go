@@ -74,7 +74,7 @@ func everyRange(p *Plan, lo, hi float32) map[string]observe.Range {
 
 func written(t *testing.T, p *Plan, ranges map[string]observe.Range) *onnx.Model {
 	t.Helper()
-	m, err := p.Write(ranges)
+	m, err := p.Write(ranges, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func written(t *testing.T, p *Plan, ranges map[string]observe.Range) *onnx.Model
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := p.Write(ranges)
+	again, err := p.Write(ranges, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -377,7 +377,7 @@ func TestRefused(t *testing.T) {
 		"reversed": {"x": {Min: 1}, "y": {}},
 		"infinite": {"x": {Max: float32(math.Inf(1))}, "y": {}},
 	} {
-		if _, err := p.Write(ranges); err == nil {
+		if _, err := p.Write(ranges, nil); err == nil {
 			t.Errorf("ranges: %s was accepted", name)
 		}
 	}

@@ -161,10 +161,31 @@ func (l *layer) quantise(scales []float32) []byte {
 	return q
 }
 
-// quantiseBias returns the bias as int32 and the scale of each of its values.
-func (l *layer) quantiseBias(input float32, scales []float32) (q []int32, steps []float32) {
-	q, steps = make([]int32, len(l.bias)), make([]float32, len(l.bias))
-	for i, b := range l.bias {
+// corrected returns the bias of a convolution less what its rounded weights add
+// to each output on the average, where the input has those means by channel.
+func (l *layer) corrected(scales []float32, means []float64) []float32 {
+	bias := make([]float32, l.output)
+	copy(bias, l.bias)
+	q := l.quantise(scales)
+	read := int(l.weight.Dims[1]) // channels that an output reads
+	taps := len(q) / (len(bias) * read)
+	outputs := len(bias) * read / len(means) // that read the same channels
+	for o := range bias {
+		sum := 0.0
+		for i := range read {
+			for k := (o*read + i) * taps; k < (o*read+i+1)*taps; k++ {
+				sum += (float64(int8(q[k]))*float64(scales[o]) - float64(l.values[k])) * means[o/outputs*read+i]
+			}
+		}
+		bias[o] -= float32(sum)
+	}
+	return bias
+}
+
+// quantiseBias returns a bias as int32 and the scale of each of its values.
+func quantiseBias(bias []float32, input float32, scales []float32) (q []int32, steps []float32) {
+	q, steps = make([]int32, len(bias)), make([]float32, len(bias))
+	for i, b := range bias {
 		steps[i] = input * scales[i%len(scales)]
 		r := math.RoundToEven(float64(b) / float64(steps[i]))
 		q[i] = int32(min(max(r, -math.MaxInt32), math.MaxInt32))

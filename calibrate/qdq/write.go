@@ -16,6 +16,7 @@ const producer = "nightseg"
 type writer struct {
 	*Plan
 	params map[string]observe.Params // of the tensors that have a scale of their own
+	means  map[string][]float64      // by channel, of what convolutions read
 	out    onnx.Graph
 	names  map[string]bool   // that are taken
 	scale  map[string]string // names of a tensor's scale and zero point
@@ -24,10 +25,13 @@ type writer struct {
 	weight map[string]string // the same of weights, by weight and scales
 }
 
-// Write returns the integer network. Ranges of all Tensors are needed.
-func (p *Plan) Write(ranges map[string]observe.Range) (*onnx.Model, error) {
+// Write returns the integer network. Ranges of all Tensors are needed. Where there
+// are means of what a convolution reads, by channel, its bias makes up for what the
+// rounded weights add on the average (Nagel et al. 2019, Data-Free Quantization
+// Through Weight Equalization and Bias Correction, section 4.2).
+func (p *Plan) Write(ranges map[string]observe.Range, means map[string][]float64) (*onnx.Model, error) {
 	w := &writer{
-		Plan: p, params: map[string]observe.Params{}, out: p.graph, names: map[string]bool{},
+		Plan: p, params: map[string]observe.Params{}, means: means, out: p.graph, names: map[string]bool{},
 		scale: map[string]string{}, zero: map[string]string{}, bytes: map[string]string{}, weight: map[string]string{},
 	}
 	if err := w.takeRanges(ranges); err != nil {
@@ -46,8 +50,11 @@ func (p *Plan) Write(ranges map[string]observe.Range) (*onnx.Model, error) {
 		}
 	}
 	for _, n := range p.graph.Nodes {
-		if p.folded[n] == nil {
-			w.node(n)
+		if p.folded[n] != nil {
+			continue
+		}
+		if err := w.node(n); err != nil {
+			return nil, err
 		}
 	}
 	w.sweep()
@@ -181,7 +188,7 @@ func (w *writer) constant(name string, t *onnx.Tensor) error {
 }
 
 // node adds a node of the float network with what it reads and gives.
-func (w *writer) node(n *onnx.Node) {
+func (w *writer) node(n *onnx.Node) error {
 	c := *n
 	c.Inputs, c.Outputs = slices.Clone(n.Inputs), slices.Clone(n.Outputs)
 	rounded := w.roundedInputs(n)
@@ -193,7 +200,9 @@ func (w *writer) node(n *onnx.Node) {
 		}
 	}
 	if l := w.layers[n]; l != nil {
-		w.layer(&c, l, n.Input(0))
+		if err := w.layer(&c, l, n.Input(0)); err != nil {
+			return err
+		}
 	} else if l := w.spared[n]; l != nil && c.Inputs[0] != n.Inputs[0] && w.leadsToBytes(n) {
 		w.spare(&c, l)
 	}
@@ -212,24 +221,39 @@ func (w *writer) node(n *onnx.Node) {
 		}
 		w.round(out, made)
 	}
+	return nil
 }
 
 // layer gives a node its integer weights and bias.
-func (w *writer) layer(n *onnx.Node, l *layer, input string) {
+func (w *writer) layer(n *onnx.Node, l *layer, input string) error {
 	step := w.params[w.root(input)].Scale
 	scales := l.scales(step)
 	n.Inputs[1] = w.weights(n.Inputs[1], l, scales)
-	if l.bias == nil {
-		return
+	bias := l.bias
+	if mean := w.means[input]; mean != nil && n.Op == "Conv" {
+		if len(mean) != int(l.inputs) {
+			return fmt.Errorf("tensor %q has %d channels and %d means", input, l.inputs, len(mean))
+		}
+		bias = l.corrected(scales, mean)
 	}
-	name := n.Inputs[2]
-	q, steps := l.quantiseBias(step, scales)
-	w.bias(n, name, q, steps)
+	if bias == nil {
+		return nil
+	}
+	q, steps := quantiseBias(bias, step, scales)
+	w.bias(n, q, steps)
+	return nil
 }
 
 // bias gives a node a bias of whole numbers, each with a step of its own.
-func (w *writer) bias(n *onnx.Node, name string, q []int32, steps []float32) {
+func (w *writer) bias(n *onnx.Node, q []int32, steps []float32) {
 	size := int64(len(q))
+	name := n.Name + "_bias"
+	if n.Input(2) != "" {
+		name = n.Inputs[2]
+	}
+	for len(n.Inputs) < 3 {
+		n.Inputs = append(n.Inputs, "")
+	}
 	n.Inputs[2] = w.dequantise(name, onnx.NewInts(name+"_quantized", q, size),
 		w.add(onnx.NewFloats(name+"_scale", steps, size)),
 		w.add(onnx.NewInts(name+"_zero_point", make([]int32, size), size)), 0)
@@ -270,14 +294,7 @@ func (w *writer) spare(n *onnx.Node, l *layer) {
 	for i, b := range bias {
 		q[i], steps[i] = exactly(b)
 	}
-	name := n.Name + "_bias"
-	if n.Input(2) != "" {
-		name = n.Inputs[2]
-	}
-	for len(n.Inputs) < 3 {
-		n.Inputs = append(n.Inputs, "")
-	}
-	w.bias(n, name, q, steps)
+	w.bias(n, q, steps)
 }
 
 // exactly returns a float32 as a whole number of steps, which are a power of two.

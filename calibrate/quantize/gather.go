@@ -56,14 +56,17 @@ func (j *job) scan(ctx context.Context) (err error) {
 	for _, i := range slices.Compact(picked) {
 		j.state.Chosen = append(j.state.Chosen, chosen{i, sums[i]})
 	}
-	j.state.Seen = map[string]map[string]*observe.Observer{}
+	j.state.Seen, j.state.Means = map[string]map[string]*observe.Observer{}, map[string]map[string]*observe.Means{}
 	for name, p := range j.plans {
 		if p == nil {
 			continue
 		}
-		j.state.Seen[name] = map[string]*observe.Observer{}
+		j.state.Seen[name], j.state.Means[name] = map[string]*observe.Observer{}, map[string]*observe.Means{}
 		for _, tensor := range p.Tensors() {
 			j.state.Seen[name][tensor] = new(observe.Observer)
+		}
+		for _, in := range p.Inputs() {
+			j.state.Means[name][in.Tensor] = new(observe.Means)
 		}
 	}
 	return j.save()
@@ -140,6 +143,8 @@ type probe struct {
 	input  string
 	output string
 	seen   map[string]*observe.Observer // nil: nothing of it becomes integer
+	means  map[string]*observe.Means
+	inputs map[string]int // channels of the tensors in means
 }
 
 func (j *job) load() (*networks, error) {
@@ -176,7 +181,16 @@ func (j *job) probe(name string) (*probe, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s network: %w", name, err)
 	}
-	return &probe{net, g.Input.Name, g.Output.Name, j.state.Seen[name]}, nil
+	p := &probe{
+		Network: net, input: g.Input.Name, output: g.Output.Name, seen: j.state.Seen[name], means: j.state.Means[name],
+		inputs: map[string]int{},
+	}
+	if plan := j.plans[name]; plan != nil {
+		for _, in := range plan.Inputs() {
+			p.inputs[in.Tensor] = in.Channels
+		}
+	}
+	return p, nil
 }
 
 func (n *networks) close() error {
@@ -230,22 +244,30 @@ func (n *networks) alone(f *frame.Frame) error {
 
 // run runs a network, counts the values of its tensors and hands over its result.
 func (p *probe) run(result func([]float32)) error {
-	if o := p.seen[p.input]; o != nil {
-		if err := o.Add(p.Floats()); err != nil {
-			return fmt.Errorf("tensor %q: %w", p.input, err)
-		}
+	if err := p.count(p.input, p.Floats()); err != nil {
+		return err
 	}
 	return p.Run(func(name string, v []float32) error {
 		if name == p.output && result != nil {
 			result(v)
 		}
-		if o := p.seen[name]; o != nil {
-			if err := o.Add(v); err != nil {
-				return fmt.Errorf("tensor %q: %w", name, err)
-			}
-		}
-		return nil
+		return p.count(name, v)
 	})
+}
+
+// count adds the values of a tensor to what is known of it.
+func (p *probe) count(tensor string, v []float32) error {
+	var err error
+	if o := p.seen[tensor]; o != nil {
+		err = o.Add(v)
+	}
+	if m := p.means[tensor]; m != nil && err == nil {
+		err = m.Add(v, p.inputs[tensor])
+	}
+	if err != nil {
+		return fmt.Errorf("tensor %q: %w", tensor, err)
+	}
+	return nil
 }
 
 // Fill gives a network a picture: its bytes, or normalised planes.

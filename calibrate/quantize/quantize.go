@@ -90,13 +90,15 @@ type Part struct {
 	Graph  string
 	Plan   *qdq.Plan // nil: all of it is float
 	Ranges map[string]observe.Range
-	float  []string // where Plan is nil: its units
+	Means  map[string][]float64 // by channel, of what convolutions read
+	float  []string             // where Plan is nil: its units
 }
 
 // job is a run.
 type job struct {
 	Options
-	plans map[string]*qdq.Plan // by graph; nil for one of which nothing becomes integer
+	plans map[string]*qdq.Plan     // by graph; nil for one of which nothing becomes integer
+	fixed map[string]observe.Range // of tensors of the segmentation network that need none from the drive
 	state *state
 }
 
@@ -197,7 +199,7 @@ func (j *job) plan() error {
 		return errors.New("bundle " + j.Bundle.Name + " has a fused graph, which would stay float and be run instead " +
 			"of the integer ones; make a bundle without it")
 	}
-	j.plans = map[string]*qdq.Plan{}
+	j.plans, j.fixed = map[string]*qdq.Plan{}, map[string]observe.Range{}
 	named := make([]bool, len(j.Keep))
 	for _, name := range graphs {
 		if graphOf(j.Bundle, name) == nil {
@@ -209,6 +211,13 @@ func (j *job) plan() error {
 		}
 		for i, word := range j.Keep {
 			named[i] = named[i] || qdq.Names(m, word)
+		}
+		// A picture that is not relit has 256 values a channel, which bytes hold.
+		if name == "segment" && j.Bundle.RelightMode() != frame.RelightNetwork.String() {
+			n := j.Bundle.Normalise
+			if pixels, tensor, r, ok := qdq.OnPixels(m, n.Mean, n.Std); ok {
+				m, j.fixed[tensor] = pixels, r
+			}
 		}
 		j.plans[name], err = qdq.New(m, j.Keep)
 		if name == "relight" && errors.Is(err, qdq.ErrNoLayers) {
@@ -269,14 +278,21 @@ func (j *job) parts() ([]Part, error) {
 		if p == nil {
 			continue
 		}
-		ranges := map[string]observe.Range{}
+		ranges, means := map[string]observe.Range{}, map[string][]float64{}
 		for _, tensor := range p.Tensors() {
+			if r, ok := j.fixed[tensor]; ok && name == "segment" {
+				ranges[tensor] = r
+				continue
+			}
 			var err error
 			if ranges[tensor], err = j.state.Seen[name][tensor].Range(j.settingsOf(name)); err != nil {
 				return nil, fmt.Errorf("%s network, tensor %q: %w", name, tensor, err)
 			}
 		}
-		parts = append(parts, Part{Graph: name, Plan: p, Ranges: ranges})
+		for _, in := range p.Inputs() {
+			means[in.Tensor] = j.state.Means[name][in.Tensor].Values()
+		}
+		parts = append(parts, Part{Graph: name, Plan: p, Ranges: ranges, Means: means})
 	}
 	return parts, nil
 }
@@ -289,7 +305,7 @@ func (r *Result) write(search any) error {
 			r.Kept[p.Graph] = p.float
 			continue
 		}
-		m, err := p.Plan.Write(p.Ranges)
+		m, err := p.Plan.Write(p.Ranges, p.Means)
 		if err == nil {
 			r.Networks[p.Graph], err = m.Marshal()
 		}
@@ -314,6 +330,8 @@ type Record struct {
 	Frames   []int               `json:"frames"` // of the drive, from 0
 	Plain    int                 `json:"plain_every"`
 	Observer map[string]string   `json:"observer"` // by graph
+	Pixels   bool                `json:"pixels"`   // the segmentation network reads pixels without loss
+	Biases   string              `json:"biases"`   // how they make up for rounded weights
 	Float    map[string][]string `json:"float"`    // nodes that stay float, by graph
 	Search   any                 `json:"search,omitempty"`
 	Engine   engineRecord        `json:"engine"`
@@ -365,7 +383,7 @@ type engineRecord struct {
 func (j *job) record(r *Result) Record {
 	rec := Record{
 		Tool: tool, From: j.Bundle.SHA256, Drive: j.state.Drive, Choice: j.Chooser.String(),
-		Plain: plainEvery, Observer: map[string]string{}, Float: r.Kept,
+		Plain: plainEvery, Observer: map[string]string{}, Float: r.Kept, Pixels: len(j.fixed) > 0, Biases: "means",
 		Engine: engineRecord{j.state.Library, model.CPU, j.Threads, j.Machine},
 	}
 	if rec.Engine.Threads <= 0 {

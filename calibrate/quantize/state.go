@@ -14,6 +14,10 @@ import (
 	"nightseg/model"
 )
 
+// method counts the ways in which networks were made so far: the work for one is no
+// use to another.
+const method = 2
+
 // state is what a run keeps to go on later.
 type state struct {
 	Settings string                                  `json:"settings"` // hash of what the result depends on
@@ -22,6 +26,7 @@ type state struct {
 	Chosen   []chosen                                `json:"chosen"`
 	Done     int                                     `json:"done"`           // so many of the chosen were run
 	Seen     map[string]map[string]*observe.Observer `json:"seen"`           // by graph and tensor
+	Means    map[string]map[string]*observe.Means    `json:"means"`          // likewise, of what convolutions read
 	Note     json.RawMessage                         `json:"note,omitempty"` // see Result.Note
 }
 
@@ -34,7 +39,7 @@ type chosen struct {
 // settings hashes what the result depends on besides the drive's content.
 func (j *job) settings() (string, error) {
 	doc, err := json.Marshal([]any{
-		j.Bundle.SHA256, j.Observer, j.Frames, j.Scan, j.Keep, j.Drive, j.Chooser.String(), j.Threads,
+		method, j.Bundle.SHA256, j.Observer, j.Frames, j.Scan, j.Keep, j.Drive, j.Chooser.String(), j.Threads,
 	})
 	if err != nil {
 		return "", err
@@ -98,6 +103,15 @@ func (j *job) check(s *state) error {
 			}
 			if err := o.Check(); err != nil {
 				return fmt.Errorf("tensor %q: %w", tensor, err)
+			}
+		}
+		for _, in := range p.Inputs() {
+			m := s.Means[name][in.Tensor]
+			if m == nil {
+				return fmt.Errorf("no means of tensor %q", in.Tensor)
+			}
+			if err := m.Check(in.Channels); err != nil {
+				return fmt.Errorf("means of tensor %q: %w", in.Tensor, err)
 			}
 		}
 	}

@@ -261,7 +261,7 @@ func (p *Probe) layer(ctx context.Context, part quantize.Part, name string) (Lay
 	if err != nil {
 		return l, err
 	}
-	m, err := only.Write(part.Ranges)
+	m, err := only.Write(part.Ranges, part.Means)
 	if err != nil {
 		return l, err
 	}

@@ -113,7 +113,7 @@ func near(a, b float64) bool { return math.Abs(a-b) < 1e-5 }
 func TestErrorOfAGain(t *testing.T) {
 	p, open := probe(t)
 	for _, part := range parts(t, p.Bundle) {
-		m, err := part.Plan.Write(part.Ranges)
+		m, err := part.Plan.Write(part.Ranges, part.Means)
 		if err != nil {
 			t.Fatal(err)
 		}
