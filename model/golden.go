@@ -44,6 +44,19 @@ func (c Check) String() string {
 		c.Engine, c.Provider, c.Precision, c.Relative, c.Limit.LogitsRelative, 100*c.Agreement, 100*c.Limit.MaskAgreement)
 }
 
+// CheckError is returned for an engine that does not come near enough to the
+// golden vectors of a bundle.
+type CheckError struct {
+	Bundle *Bundle
+	Check  Check
+}
+
+// Error gives the figures.
+func (e *CheckError) Error() string {
+	return fmt.Sprintf("verify: bundle %s %s fails on %v; the golden vectors are in %s",
+		e.Bundle.Name, e.Bundle.Version, e.Check, e.Bundle.Dir)
+}
+
 // Verify replays the golden vectors of the bundle on each engine. It returns
 // the figures of the engines that ran, and an error that names the first one
 // that fails. The hashes were checked when the bundle was opened.
@@ -63,8 +76,7 @@ func Verify(ctx context.Context, b *Bundle, engines ...Inferer) ([]Check, error)
 		}
 		checks = append(checks, c)
 		if !c.OK() {
-			return checks, fmt.Errorf("verify: bundle %s %s fails on %v; the golden vectors are in %s",
-				b.Name, b.Version, c, b.Dir)
+			return checks, &CheckError{Bundle: b, Check: c}
 		}
 	}
 	return checks, nil

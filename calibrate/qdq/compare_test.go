@@ -262,3 +262,75 @@ func TestONNXRuntimeRoundsTheSame(t *testing.T) {
 		}
 	}
 }
+
+// On its pixels a network gives what it gave before, but at the edges, and its
+// input in bytes is the input: rounding changes nothing.
+func TestOnPixels(t *testing.T) {
+	pads := &onnx.Attribute{Name: "pads", Type: onnx.AttributeInts, Ints: []int64{1, 1, 1, 1}}
+	m := begins(node("Conv c: x w b -> y", pads))
+	before, _ := m.Marshal()
+	q, tensor, r, ok := OnPixels(m, imageMean, imageStd)
+	if !ok || tensor != "x_pixels" || r.Max-r.Min != 255 || r.Min != -114 {
+		t.Fatalf("%v, %q, %v", ok, tensor, r)
+	}
+	if after, _ := m.Marshal(); !bytes.Equal(after, before) {
+		t.Error("the network itself has changed")
+	}
+	const h, w = 16, 16
+	x := make([]float32, 3*h*w)
+	for i := range x {
+		c := i / (h * w)
+		x[i] = float32((float64(i*37%256)/255 - imageMean[c]) / imageStd[c])
+	}
+	want := run(t, m, []int64{1, 3, h, w}, x)
+	q.Graph.AddOutput(tensor, onnx.Float)
+	p := r.Uint8()
+	runAll(t, q, []int64{1, 3, h, w}, x, func(name string, got []float32) {
+		for i, v := range got {
+			y, x := i/w%h, i%w
+			switch {
+			case name == tensor:
+				if math.Abs(float64(p.Value(p.Quantise(v))-v)) > 1e-3 || p.Quantise(v) != uint8(i*37%256) {
+					t.Fatalf("pixel %d is %g, in bytes %d", i*37%256, v, p.Quantise(v))
+				}
+			case y > 0 && x > 0 && y < h-1 && x < w-1 && math.Abs(float64(v-want[i])) > 1e-4:
+				t.Fatalf("%g at %d, %d, before %g", v, x, y, want[i])
+			}
+		}
+	})
+}
+
+// The means make up for what rounded weights add: the integer network's outputs have
+// the float one's mean.
+func TestBiasCorrectionInONNXRuntime(t *testing.T) {
+	m := begins(node("Conv c: x w b -> y"))
+	shape := []int64{1, 3, 32, 32}
+	x := make([]float32, 3*32*32)
+	for i := range x {
+		x[i] = float32(40 + i%50)
+	}
+	mean := func(v []float32) float64 {
+		s := 0.0
+		for _, v := range v[:len(v)/2] { // of the first channel
+			s += float64(v)
+		}
+		return s / float64(len(v)/2)
+	}
+	p, means := plan(t, m), new(observe.Means)
+	if err := means.Add(x, 3); err != nil {
+		t.Fatal(err)
+	}
+	want := run(t, m, shape, x)
+	ranges := map[string]observe.Range{"x": {Min: 0, Max: 255}, "y": {Min: slices.Min(want), Max: slices.Max(want)}}
+	var off []float64
+	for _, known := range []map[string][]float64{nil, {"x": means.Values()}} {
+		q, err := p.Write(ranges, known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		off = append(off, math.Abs(mean(run(t, q, shape, x))-mean(want)))
+	}
+	if step := float64(ranges["y"].Uint8().Scale); off[1] > step/4 || off[1] > off[0]/3 {
+		t.Errorf("the mean is off by %g, without means by %g; steps of %g", off[1], off[0], step)
+	}
+}

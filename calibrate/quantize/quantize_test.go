@@ -339,6 +339,8 @@ func TestDamagedState(t *testing.T) {
 		"order":     func(s *state) { s.Chosen[1].Index = 0 },
 		"a tensor":  func(s *state) { delete(s.Seen["segment"], "c2") },
 		"a count":   func(s *state) { s.Seen["segment"]["c2"].Count++ },
+		"no means":  func(s *state) { delete(s.Means["segment"], "x") },
+		"a mean":    func(s *state) { s.Means["segment"]["x"].Sums = []float64{1} },
 	} {
 		var s state
 		if err := json.Unmarshal(good, &s); err != nil {

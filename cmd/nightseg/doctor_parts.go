@@ -91,6 +91,13 @@ func (d *doctor) bundle(ctx context.Context) {
 	}
 	info := e.Info()
 	checks, err := model.Verify(ctx, b, e)
+	if d.f.fallsBack(b, err) {
+		d.warn("engine", err.Error(), "fp32 runs instead, which takes longer; "+int8Remedy)
+		if err := e.Close(); err != nil {
+			d.fail("engine", err.Error(), "")
+		}
+		return
+	}
 	if err := errors.Join(err, e.Close()); err != nil {
 		d.fail("engine", err.Error(), "another --provider or --precision may do: nightseg bundle verify "+b.Path)
 		return

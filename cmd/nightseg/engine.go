@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -108,19 +109,47 @@ func (f *modelFlags) openBundle() (*model.Bundle, error) {
 }
 
 // open opens bundle and engine and replays the golden vectors once per machine.
+// Where nobody asked for a precision and the int8 networks do not hold on this
+// machine, as on a processor that cuts sums of 8-bit products off, those in float do
+// its work: slower, but right.
 func (f *modelFlags) open(ctx context.Context) (*model.Bundle, engine, error) {
 	b, err := f.openBundle()
 	if err != nil {
 		return nil, nil, err
 	}
+	e, err := f.openVerified(ctx, b)
+	if f.fallsBack(b, err) {
+		slog.Warn("fp32 runs in place of int8, which takes longer", "why", err, "remedy", int8Remedy)
+		float := *f
+		float.Precision = model.FP32
+		e, err = float.openVerified(ctx, b)
+	}
+	return b, e, err
+}
+
+const int8Remedy = "nightseg calibrate quantize makes int8 networks that hold on this machine"
+
+// fallsBack reports whether fp32 runs in place of int8 networks that were not asked
+// for and failed so.
+func (f *modelFlags) fallsBack(b *model.Bundle, err error) bool {
+	var bad *model.CheckError
+	if !errors.As(err, &bad) || bad.Check.Precision != model.INT8 || f.Precision != model.Auto && f.Precision != "" {
+		return false
+	}
+	_, err = b.Precision(model.FP32)
+	return err == nil
+}
+
+// openVerified opens the engine of a bundle and replays the golden vectors.
+func (f *modelFlags) openVerified(ctx context.Context, b *model.Bundle) (engine, error) {
 	e, err := openPool(f.engine, b, f.Options, f.parallel)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := f.verifyOnce(ctx, b, e); err != nil {
-		return nil, nil, errors.Join(err, e.Close())
+		return nil, errors.Join(err, e.Close())
 	}
-	return b, e, nil
+	return e, nil
 }
 
 // verifyOnce replays the golden vectors once per machine. They are of the shape

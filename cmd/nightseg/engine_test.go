@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"image"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -102,5 +104,38 @@ func TestShape(t *testing.T) {
 		if code != exitUsage || !strings.Contains(errOut, want) {
 			t.Errorf("--shape %s: exit code %d, %q, where %q is wanted", shape, code, errOut, want)
 		}
+	}
+}
+
+// Where int8 is further from its golden vectors than the bundle allows, the float
+// networks run, unless someone has asked for int8.
+func TestFloatInPlaceOfWrongInt8(t *testing.T) {
+	needEngine(t)
+	b, err := model.Open(tinyBundle(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := damage(t, b, func(net []byte) {
+		tensors(t, net, func(_ string, kind uint64, data []byte) {
+			if kind == onnxInt8 && len(data) > 8 {
+				slices.Reverse(data)
+			}
+		})
+	})
+	f := &modelFlags{bundle: dir, engine: engineORT, Options: model.Options{Precision: model.Auto, CacheDir: t.TempDir()}}
+	_, e, err := f.open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := e.Info().Precision; got != model.FP32 {
+		t.Errorf("%s runs", got)
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	var bad *model.CheckError
+	f.Precision = model.INT8
+	if _, _, err := f.open(t.Context()); !errors.As(err, &bad) || bad.Check.OK() {
+		t.Errorf("int8 was asked for: %v", err)
 	}
 }
