@@ -32,6 +32,7 @@ type Plan struct {
 	graph onnx.Graph // nodes in an order in which they can run
 	index *onnx.Index
 	types map[string]onnx.DType
+	most  float64 // largest magnitude of a rounded weight
 
 	layers map[*onnx.Node]*layer  // nodes with weights that become integer
 	whole  map[*onnx.Node]bool    // all nodes that work on bytes, layers among them
@@ -54,11 +55,25 @@ type place struct {
 // limits are the ends of a Clip; those of a Relu are 0 and none.
 type limits struct{ lo, hi float32 }
 
-// New plans the integer form of a network. Nodes whose names hold one of the words
-// in keep stay float, and so do those that only lie before the first or behind the
-// last layer with weights, and narrow layers behind which a picture is put together.
-func New(m *onnx.Model, keep []string) (*Plan, error) {
+// Options say how a network becomes integer. The zero value is the usual way.
+type Options struct {
+	Keep []string // nodes whose names hold one of these words stay float
+	// WeightBits is 8, which 0 means as well, or 7: on processors that add products in
+	// pairs in 16 bits, such as x86 without VNNI, two products of 8 bits run over, and
+	// those with weights from -64 to 64 do not.
+	WeightBits int
+}
+
+// New plans the integer form of a network. Nodes that only lie before the first or
+// behind the last layer with weights, and narrow layers behind which a picture is
+// put together, stay float.
+func New(m *onnx.Model, o Options) (*Plan, error) {
+	most, ok := map[int]float64{0: 127, 8: 127, 7: 64}[o.WeightBits]
+	if !ok {
+		return nil, fmt.Errorf("weights of %d bits; there are 8 and 7", o.WeightBits)
+	}
 	p := &Plan{
+		most:  most,
 		model: m, graph: *m.Graph, layers: map[*onnx.Node]*layer{}, whole: map[*onnx.Node]bool{},
 		folded: map[*onnx.Node]*limits{}, makes: map[*onnx.Node]string{}, places: map[string]*place{},
 		spared: map[*onnx.Node]*layer{},
@@ -84,7 +99,7 @@ func New(m *onnx.Model, keep []string) (*Plan, error) {
 	}
 	p.types = elementTypes(&p.graph, p.index)
 	kept := func(n *onnx.Node) bool {
-		return slices.ContainsFunc(keep, func(word string) bool { return strings.Contains(label(n), word) })
+		return slices.ContainsFunc(o.Keep, func(word string) bool { return strings.Contains(label(n), word) })
 	}
 	if err := p.chooseLayers(kept); err != nil {
 		return nil, err

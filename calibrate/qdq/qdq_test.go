@@ -13,7 +13,7 @@ import (
 
 func plan(t testing.TB, m *onnx.Model, keep ...string) *Plan {
 	t.Helper()
-	p, err := New(m, keep)
+	p, err := New(m, Options{Keep: keep})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -367,7 +367,7 @@ func TestRefused(t *testing.T) {
 		"nothing left": {good(), []string{"con"}, "no layer"},
 		"a circle":     {network(nil, node("Relu r: y -> y")), nil, "own result"},
 	} {
-		if _, err := New(c.m, c.keep); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := New(c.m, Options{Keep: c.keep}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}

@@ -18,6 +18,7 @@ type layer struct {
 	inputs int64     // channels in, and out
 	output int64
 	beta   float32 // of a Gemm, which the bias already has
+	most   float64 // largest magnitude of a rounded weight
 }
 
 // narrow layers make a picture or a map, or take one that another layer made.
@@ -29,7 +30,7 @@ func (p *Plan) layerOf(n *onnx.Node) (*layer, error) {
 	if !p.float(n) || len(n.Outputs) != 1 {
 		return nil, nil
 	}
-	l := &layer{groups: 1, beta: 1}
+	l := &layer{groups: 1, beta: 1, most: p.most}
 	if l.weight = p.index.Constant(n.Input(1)); l.weight == nil || l.weight.Type != onnx.Float ||
 		p.index.Constant(n.Input(0)) != nil {
 		return nil, nil
@@ -125,7 +126,7 @@ func (l *layer) channelOf() func(i int) int {
 // that the sum with the products does not run over.
 const maxBias = 1 << 30
 
-// scales returns the scale of each channel: the largest magnitude becomes 127. A
+// scales returns the scale of each channel: the largest magnitude becomes l.most. A
 // channel of small weights and a large bias gets larger steps, so that the bias
 // fits; one of zeros the scale 1.
 func (l *layer) scales(input float32) []float32 {
@@ -136,7 +137,7 @@ func (l *layer) scales(input float32) []float32 {
 		most[c] = max(most[c], float32(math.Abs(float64(v))))
 	}
 	for c, m := range most {
-		s := float64(m) / 127
+		s := float64(m) / l.most
 		if s < 0x1p-126 {
 			s = 1
 		}
@@ -156,7 +157,7 @@ func (l *layer) quantise(scales []float32) []byte {
 	channel := l.channelOf()
 	for i, v := range l.values {
 		r := math.RoundToEven(float64(v / scales[channel(i)]))
-		q[i] = byte(int8(min(max(r, -127), 127)))
+		q[i] = byte(int8(min(max(r, -l.most), l.most)))
 	}
 	return q
 }

@@ -62,6 +62,7 @@ type Options struct {
 	Frames   int      // how many frames are run
 	Scan     int      // how many frames of the drive are looked at, at most
 	Keep     []string // parts of names of nodes that stay float
+	Weights  int      // bits of a weight: 8 or 7
 	Chooser  Chooser
 	Open     func(ctx context.Context) (Source, error)
 	Load     func(m *onnx.Model, shape []int64) (Network, error)
@@ -217,7 +218,7 @@ func (j *job) plan() error {
 				m, j.fixed[tensor] = pixels, r
 			}
 		}
-		j.plans[name], err = qdq.New(m, j.Keep)
+		j.plans[name], err = qdq.New(m, qdq.Options{Keep: j.Keep, WeightBits: j.Weights})
 		if name == "relight" && errors.Is(err, qdq.ErrNoLayers) {
 			j.plans[name], err = nil, nil
 		}

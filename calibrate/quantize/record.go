@@ -19,6 +19,7 @@ type Record struct {
 	Frames   []int               `json:"frames"` // of the drive, from 0
 	Plain    int                 `json:"plain_every"`
 	Observer map[string]string   `json:"observer"` // by graph
+	Weights  int                 `json:"weight_bits"`
 	Pixels   bool                `json:"pixels"`   // the segmentation network reads pixels without loss
 	Biases   string              `json:"biases"`   // how they make up for rounded weights
 	Float    map[string][]string `json:"float"`    // nodes that stay float, by graph
@@ -72,7 +73,7 @@ type engineRecord struct {
 func (j *job) record(r *Result) Record {
 	rec := Record{
 		Tool: tool, From: j.Bundle.SHA256, Drive: j.state.Drive, Choice: j.Chooser.String(),
-		Plain: plainEvery, Observer: map[string]string{}, Float: r.Kept, Pixels: len(j.fixed) > 0, Biases: "means",
+		Plain: plainEvery, Observer: map[string]string{}, Float: r.Kept, Pixels: len(j.fixed) > 0, Biases: "means", Weights: j.Weights,
 		Engine: engineRecord{j.state.Library, model.CPU, j.Threads, j.Machine},
 	}
 	if rec.Engine.Threads <= 0 {

@@ -39,7 +39,7 @@ type chosen struct {
 // settings hashes what the result depends on besides the drive's content.
 func (j *job) settings() (string, error) {
 	doc, err := json.Marshal([]any{
-		method, j.Bundle.SHA256, j.Observer, j.Frames, j.Scan, j.Keep, j.Drive, j.Chooser.String(), j.Threads,
+		method, j.Bundle.SHA256, j.Observer, j.Frames, j.Scan, j.Keep, j.Weights, j.Drive, j.Chooser.String(), j.Threads,
 	})
 	if err != nil {
 		return "", err

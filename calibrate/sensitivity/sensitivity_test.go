@@ -93,7 +93,7 @@ func parts(t *testing.T, b *model.Bundle) (parts []quantize.Part) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := qdq.New(m, nil)
+		p, err := qdq.New(m, qdq.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -33,6 +33,7 @@ type rangeFlags struct {
 	observer     string
 	percentile   float64
 	frames, scan int
+	weights      int // bits of one
 	images       string
 	labels       string
 	mapFile      string
@@ -104,6 +105,7 @@ func (f *rangeFlags) add(fs *pflag.FlagSet) {
 	fs.Float64Var(&f.percentile, "percentile", 99.99, "share of the values within the range, with --observer percentile")
 	fs.IntVar(&f.frames, "frames", 64, "frames of the drive to run")
 	fs.IntVar(&f.scan, "scan", 20000, "frames of the drive to look at, at most")
+	fs.IntVar(&f.weights, "weight-bits", 8, "8, or 7, which x86 processors without VNNI compute exactly: doctor names them")
 	fs.StringVar(&f.images, "images", "", "folder of pictures with labels to ask the gate on, in place of the drive")
 	fs.StringVar(&f.labels, "labels", "", "folder of their labels: PNG of class ids, named like the pictures")
 	fs.StringVar(&f.mapFile, "map", "", `JSON file from label ids to classes, such as {"7": "road"}`)
@@ -127,6 +129,9 @@ func (f *rangeFlags) check() error {
 	}
 	if (f.images == "") != (f.labels == "") {
 		return fail(exitUsage, "--images and --labels go together")
+	}
+	if f.weights != 8 && f.weights != 7 {
+		return fail(exitUsage, "--weight-bits %d is not 8 or 7", f.weights)
 	}
 	for _, dir := range []string{f.source, f.images, f.labels} {
 		if sets := testSets(dir); dir != "" && len(sets) > 0 {
@@ -268,7 +273,7 @@ func (a *app) quantizeOptions(f *rangeFlags, b *model.Bundle, out string, keep [
 	return quantize.Options{
 		Bundle: b, Out: out, Drive: filepath.Base(camera.Redact(f.source)),
 		Observer: ranges.Settings{Method: ranges.Method(f.observer), Percentile: f.percentile},
-		Frames:   f.frames, Scan: f.scan, Keep: keep, Chooser: pick.New(picked * f.frames),
+		Frames:   f.frames, Scan: f.scan, Keep: keep, Weights: f.weights, Chooser: pick.New(picked * f.frames),
 		Threads: f.Threads, Machine: machineName(),
 		Open: func(ctx context.Context) (quantize.Source, error) { return f.drive(ctx, b) },
 		Load: f.load,

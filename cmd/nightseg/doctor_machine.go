@@ -71,7 +71,7 @@ func (d *doctor) processor(context.Context) {
 	case slow != "":
 		d.warn("processor", text+", no instructions for 8-bit products ("+slow+" only)",
 			"int8 will be little faster than fp32, and on avx2 less exact: compare with nightseg bench --precision, "+
-				"calibrate on this machine (docs/quantisation.md), or set engine.precision: fp32")
+				"calibrate with --weight-bits 7 (docs/quantisation.md), or set engine.precision: fp32")
 	default:
 		d.warn("processor", text+", vector instructions unknown",
 			"compare int8 and fp32 with nightseg bench --precision")

@@ -127,7 +127,7 @@ func (f *modelFlags) open(ctx context.Context) (*model.Bundle, engine, error) {
 	return b, e, err
 }
 
-const int8Remedy = "nightseg calibrate quantize makes int8 networks that hold on this machine"
+const int8Remedy = "nightseg calibrate quantize --weight-bits 7 makes int8 networks that hold on this machine"
 
 // fallsBack reports whether fp32 runs in place of int8 networks that were not asked
 // for and failed so.

@@ -109,3 +109,21 @@ func TestOnPixelsRefuses(t *testing.T) {
 		}
 	}
 }
+
+// Two products of a byte and a weight of 7 bits fit into 16 bits.
+func TestWeightBits(t *testing.T) {
+	w := onnx.NewFloats("w", []float32{-64, 32, 1, 0}, 1, 4, 1, 1)
+	m := network([]*onnx.Tensor{w}, node("Conv c: x w -> y"))
+	for bits, want := range map[int][]byte{7: {0xc0, 32, 1, 0}, 8: {0x81, 64, 2, 0}, 0: {0x81, 64, 2, 0}} {
+		p, err := New(m, Options{WeightBits: bits})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q := tensor(t, written(t, p, everyRange(p, 0, 1)), "w_quantized"); !slices.Equal(q.Raw, want) {
+			t.Errorf("%d bits: %v", bits, q.Raw)
+		}
+	}
+	if _, err := New(m, Options{WeightBits: 4}); err == nil || !strings.Contains(err.Error(), "4 bits") {
+		t.Errorf("4 bits: %v", err)
+	}
+}
