@@ -248,6 +248,11 @@ def relight_of(args: argparse.Namespace) -> str:
     if args.relight != "bundle":
         return str(args.relight)
     manifest = json.loads((args.bundle / "bundle.json").read_text(encoding="utf-8"))
+    return best_relight(manifest)
+
+
+def best_relight(manifest: dict[str, Any]) -> str:
+    """Return the way of relighting that a bundle is best with."""
     return str(manifest.get("relight", "network" if "relight" in manifest["graphs"] else "none"))
 
 

@@ -55,6 +55,7 @@ class Bundle:
     align_corners: bool
     palette: bytes
     graphs: dict[str, Any]
+    relit: bool  # it is best with its relight network
 
 
 def identity(folder: Path) -> str:
@@ -93,6 +94,7 @@ def load_bundle(folder: Path) -> Bundle:
         align_corners=b["align_corners"],
         palette=bytes(palette),
         graphs=b["graphs"],
+        relit=common.best_relight(b) == "network",
     )
 
 

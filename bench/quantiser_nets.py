@@ -20,7 +20,7 @@ from python_loop import Bundle, Floats, Picture
 
 OURS, PEER, NNCF = "nightseg", "onnxruntime.quantization", "NNCF"
 PERCENTILE = 99.99  # of both that have it
-PLAIN_EVERY = 4  # so many frames apart, one is also seen without relighting, as `calibrate quantize` does
+OTHER_EVERY = 4  # so many frames apart, one is also seen the other way, relit or not, as `calibrate quantize` does
 PROVIDERS = ("cpu", "openvino")
 
 
@@ -107,8 +107,8 @@ def _in_openvino(path: Path, threads: int) -> Callable[[Floats], Floats]:
     return run
 
 
-class Relit:
-    """The relight network in float, which is the same for all."""
+class Shown:
+    """What the segmentation network is shown of a picture: relit in float where the bundle is best so, or as it is."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         """Open it."""
@@ -119,8 +119,13 @@ class Relit:
         self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._source = self._session.get_inputs()[0].name
         self._mean, self._std = bundle.mean, bundle.std
+        self._best, self._other = (self.relit, self.plain) if bundle.relit else (self.plain, self.relit)
 
     def __call__(self, rgb: Picture) -> Floats:
+        """Return a picture as the bundle is best used, 1 x 3 x H x W in normalised units."""
+        return self._best(rgb)
+
+    def relit(self, rgb: Picture) -> Floats:
         """Return the relit picture, 1 x 3 x H x W in normalised units."""
         return np.asarray(self._session.run(None, {self._source: rgb[None]})[0], np.float32)
 
@@ -130,12 +135,12 @@ class Relit:
         return np.ascontiguousarray(x.transpose(2, 0, 1)[None], np.float32)
 
     def inputs(self, frames: Sequence[Picture]) -> list[Floats]:
-        """Return what the segmentation network sees of calibration frames: relit, and each fourth also as it is."""
+        """Return what the segmentation network sees of calibration frames: each fourth also the other way."""
         found: list[Floats] = []
         for i, rgb in enumerate(frames):
             found.append(self(rgb))
-            if i % PLAIN_EVERY == 0:
-                found.append(self.plain(rgb))
+            if i % OTHER_EVERY == 0:
+                found.append(self._other(rgb))
         return found
 
 

@@ -1,9 +1,10 @@
 """Hold `nightseg calibrate quantize` against onnxruntime.quantization and NNCF, side by side.
 
 All make the integer segmentation network of one bundle out of the same frames of a night drive: those that nightseg
-chose, relit by the float relight network. Figures: how far the logits are from float (SQNR) and how many pixels of the
-masks are as in float, on night frames without labels that were not calibrated on; mIoU on the sets to choose on; time
-as a share of float's, in rounds that take turns. Frames of night_dev are not calibrated on.
+chose, relit by the float relight network where the bundle is best so. Figures: how far the logits are from float
+(SQNR) and how many pixels of the masks are as in float, on night frames without labels that were not calibrated on;
+mIoU on the sets to choose on; time as a share of float's, in rounds that take turns. Frames of night_dev are not
+calibrated on.
 
 Broken off, it goes on: networks and figures are kept in .cache/quantisers, by bundle and number of frames.
 """
@@ -87,8 +88,8 @@ class Job:
         missing = [w for w in WAYS if not self.file(w).exists()]
         if not missing:
             return
-        relit = nets.Relit(self.bundle, self.args.threads)
-        inputs = relit.inputs([plain.read(p, self.bundle.shape) for p in self.chosen])
+        shown = nets.Shown(self.bundle, self.args.threads)
+        inputs = shown.inputs([plain.read(p, self.bundle.shape) for p in self.chosen])
         ready = nets.prepared(self.bundle, self.folder / "ready.onnx")
         for way in missing:
             (nets.by_nncf if way.program == nets.NNCF else nets.by_onnxruntime)(way, ready, inputs, self.file(way))
@@ -144,7 +145,7 @@ class Job:
         left = np.any([f.left for f in found.values()], axis=0) & self.wanted(shots)
         if not left.any():
             return found
-        relit = nets.Relit(self.bundle, self.args.threads)
+        shown = nets.Shown(self.bundle, self.args.threads)
         opened = {w.key: nets.Session(self.file(w), provider_of(w), self.args.threads)
                   for w in WAYS if found[w.key].left.any()}  # fmt: skip
         whole = nets.Session(self.folder / "ready.onnx", "cpu", self.args.threads)
@@ -152,7 +153,7 @@ class Job:
         for i, rgb in scores.play(shots, self.bundle.shape):
             if not left[i]:
                 continue
-            x, label = relit(rgb), scores.label_of(shots[i])
+            x, label = shown(rgb), scores.label_of(shots[i])
             truth = scores.View.of(whole.logits(x), label, self.bundle, self.weights)
             if found[FLOAT].left[i]:
                 found[FLOAT].add(i, truth, truth)
@@ -173,7 +174,7 @@ class Job:
 
     def times(self) -> dict[str, dict[str, Any]]:
         """Time all networks on both providers, one run of each in turn: ms of float and shares of that."""
-        x = nets.Relit(self.bundle, self.args.threads)(plain.read(self.chosen[0], self.bundle.shape))
+        x = nets.Shown(self.bundle, self.args.threads)(plain.read(self.chosen[0], self.bundle.shape))
         load, found = common.Load(), {}
         for provider in nets.available():
             files = {FLOAT: self.folder / "ready.onnx"}

@@ -1,6 +1,7 @@
 """The figures of quantisers.py against sums done by hand, and its work on networks that are made up."""
 
 import argparse
+import dataclasses
 import math
 from pathlib import Path
 
@@ -97,16 +98,17 @@ def test_the_reader_gives_its_inputs_in_strides() -> None:
     assert [nets.stride_of(n) for n in (40, 8, 7, 9, 11)] == [8, 8, 7, 3, 1]
 
 
-def test_relit_inputs_are_also_seen_as_they_are() -> None:
-    bundle = plain.load_bundle(TINY)
-    relit = nets.Relit(bundle, 1)
+@pytest.mark.parametrize("relit", [True, False])
+def test_inputs_are_also_seen_the_other_way(relit: bool) -> None:
+    bundle = dataclasses.replace(plain.load_bundle(TINY), relit=relit)
+    shown = nets.Shown(bundle, 1)
     rng = np.random.default_rng(5)
     frames = [rng.integers(0, 256, (*bundle.shape, 3), dtype=np.uint8) for _ in range(5)]
-    inputs = relit.inputs(frames)
+    inputs = shown.inputs(frames)
     assert len(inputs) == 7
     session = nets.Session(bundle.folder / bundle.graphs["segment"]["files"]["fp32"]["file"], "cpu", 1)
-    assert np.array_equal(session.logits(inputs[0]), plain.Networks(bundle, 1, True).logits(frames[0]))
-    assert np.array_equal(session.logits(inputs[1]), plain.Networks(bundle, 1, False).logits(frames[0]))
+    assert np.array_equal(session.logits(inputs[0]), plain.Networks(bundle, 1, relit).logits(frames[0]))
+    assert np.array_equal(session.logits(inputs[1]), plain.Networks(bundle, 1, not relit).logits(frames[0]))
 
 
 def figure(mean: float) -> dict[str, float]:
@@ -144,8 +146,8 @@ def test_the_others_make_networks(tmp_path: Path, key: str) -> None:
         pytest.skip("NNCF and OpenVINO are there on x86-64 only")
     bundle = plain.load_bundle(TINY)
     rng = np.random.default_rng(6)
-    relit = nets.Relit(bundle, 1)
-    inputs = relit.inputs([rng.integers(0, 256, (*bundle.shape, 3), dtype=np.uint8) for _ in range(4)])
+    shown = nets.Shown(bundle, 1)
+    inputs = shown.inputs([rng.integers(0, 256, (*bundle.shape, 3), dtype=np.uint8) for _ in range(4)])
     ready = nets.prepared(bundle, tmp_path / "ready.onnx")
     make = nets.by_nncf if way.program == nets.NNCF else nets.by_onnxruntime
     make(way, ready, inputs, tmp_path / way.file)
