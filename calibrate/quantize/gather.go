@@ -273,24 +273,8 @@ func (p *probe) count(tensor string, v []float32) error {
 // Fill gives a network a picture: its bytes, or normalised planes.
 func Fill(net Network, pix []byte, norm model.Normalise) {
 	if x := net.Floats(); x != nil {
-		normalise(x, pix, norm)
+		model.NewNormaliser(norm).Planes(x, pix)
 		return
 	}
 	copy(net.Bytes(), pix)
-}
-
-// normalise writes the planes of a picture as the networks take them.
-func normalise(dst []float32, pix []byte, norm model.Normalise) {
-	var table [3][256]float32
-	for c := range table {
-		for v := range table[c] {
-			table[c][v] = float32((float64(v)/255 - norm.Mean[c]) / norm.Std[c])
-		}
-	}
-	n := len(dst) / 3
-	for i := range n {
-		for c := range table {
-			dst[c*n+i] = table[c][pix[3*i+c]]
-		}
-	}
 }

@@ -20,9 +20,9 @@ type Record struct {
 	Plain    int                 `json:"plain_every"`
 	Observer map[string]string   `json:"observer"` // by graph
 	Weights  int                 `json:"weight_bits"`
-	Pixels   bool                `json:"pixels"`   // the segmentation network reads pixels without loss
-	Biases   string              `json:"biases"`   // how they make up for rounded weights
-	Float    map[string][]string `json:"float"`    // nodes that stay float, by graph
+	Pixels   bool                `json:"pixels"` // the segmentation network reads pixels without loss
+	Biases   string              `json:"biases"` // how they make up for rounded weights
+	Float    map[string][]string `json:"float"`  // nodes that stay float, by graph
 	Search   any                 `json:"search,omitempty"`
 	Engine   engineRecord        `json:"engine"`
 }

@@ -21,7 +21,7 @@ type Engine struct {
 	b      *model.Bundle
 	h, w   int // of the input
 	lh, lw int // of the logits
-	table  *normaliser
+	table  *model.Normaliser
 	info   model.Info
 	plan   plan
 
@@ -58,7 +58,7 @@ func Open(b *model.Bundle, o model.Options) (*Engine, error) {
 	if err := lib.load(); err != nil {
 		return nil, fmt.Errorf("onnxruntime: %w", err)
 	}
-	e := &Engine{b: b, cacheDir: o.CacheDir, h: b.Shapes[0][0], w: b.Shapes[0][1], table: newNormaliser(b.Normalise)}
+	e := &Engine{b: b, cacheDir: o.CacheDir, h: b.Shapes[0][0], w: b.Shapes[0][1], table: model.NewNormaliser(b.Normalise)}
 	if e.cacheDir == "" {
 		e.cacheDir = model.DefaultCacheDir()
 	}
@@ -236,7 +236,7 @@ func (e *Engine) fill(g *model.Graph, pix []byte) {
 		copy(e.image.u8, pix)
 		return
 	}
-	e.table.planes(e.planes.f32, pix)
+	e.table.Planes(e.planes.f32, pix)
 }
 
 // Relit writes the relit picture of the last Infer as RGB bytes, with its meta.

@@ -187,9 +187,9 @@ func TestModes(t *testing.T) {
 	if d := model.RelativeDifference(relit.Data, plain.Data); d < 0.01 {
 		t.Errorf("relighting changed nothing: %g", d)
 	}
-	n := newNormaliser(b.Normalise)
+	n := model.NewNormaliser(b.Normalise)
 	want := make([]float32, len(e.planes.f32))
-	n.planes(want, f.Pix)
+	n.Planes(want, f.Pix)
 	f.Relight = frame.RelightNone
 	if err := e.Infer(&plain, f); err != nil {
 		t.Fatal(err)

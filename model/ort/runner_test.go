@@ -41,7 +41,7 @@ func TestRunner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	newNormaliser(b.Normalise).planes(r.Floats(), f.Pix)
+	model.NewNormaliser(b.Normalise).Planes(r.Floats(), f.Pix)
 	var order []string
 	for range 2 {
 		err := r.Run(func(name string, v []float32) error {
