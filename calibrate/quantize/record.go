@@ -73,7 +73,8 @@ type engineRecord struct {
 func (j *job) record(r *Result) Record {
 	rec := Record{
 		Tool: tool, From: j.Bundle.SHA256, Drive: j.state.Drive, Choice: j.Chooser.String(),
-		Plain: plainEvery, Observer: map[string]string{}, Float: r.Kept, Pixels: len(j.fixed) > 0, Biases: "means", Weights: j.Weights,
+		Plain: plainEvery, Observer: map[string]string{}, Float: r.Kept,
+		Weights: j.Weights, Pixels: len(j.fixed) > 0, Biases: "means",
 		Engine: engineRecord{j.state.Library, model.CPU, j.Threads, j.Machine},
 	}
 	if rec.Engine.Threads <= 0 {

@@ -105,7 +105,7 @@ func (f *rangeFlags) add(fs *pflag.FlagSet) {
 	fs.Float64Var(&f.percentile, "percentile", 99.99, "share of the values within the range, with --observer percentile")
 	fs.IntVar(&f.frames, "frames", 64, "frames of the drive to run")
 	fs.IntVar(&f.scan, "scan", 20000, "frames of the drive to look at, at most")
-	fs.IntVar(&f.weights, "weight-bits", 8, "8, or 7, which x86 processors without VNNI compute exactly: doctor names them")
+	fs.IntVar(&f.weights, "weight-bits", 8, "8, or 7, which x86 processors without VNNI compute exactly (see doctor)")
 	fs.StringVar(&f.images, "images", "", "folder of pictures with labels to ask the gate on, in place of the drive")
 	fs.StringVar(&f.labels, "labels", "", "folder of their labels: PNG of class ids, named like the pictures")
 	fs.StringVar(&f.mapFile, "map", "", `JSON file from label ids to classes, such as {"7": "road"}`)

@@ -19,8 +19,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
-from nightseg_train import checkpoint, classes, config, data, loop, origins, parallel, scoring, streams, windows
+from nightseg_train import (
+    checkpoint,
+    classes,
+    config,
+    data,
+    loop,
+    origins,
+    parallel,
+    scoring,
+    shipped,
+    streams,
+    windows,
+)
 from nightseg_train.classes import NAMES, Class
 from nightseg_train.data import shares
 from nightseg_train.loop import Loop
@@ -33,6 +46,7 @@ from nightseg_train.streams import Part, Streams
 from nightseg_train.windows import Windows
 
 IMAGENET = "imagenet"
+SETTLE_ON = 8  # batches that a network of a bundle takes the statistics of its norms from
 Score = Callable[[scoring.Predict], Mapping[str, float]]
 Own = source.Settings | selftrain.Settings | dannet.Settings
 
@@ -56,8 +70,8 @@ class Fit:
         name: of the run and its folder below work.
         method: which method; its settings are below its own name.
         start: NETWORK=FILE each: a snapshot of another run, weights in the layout of DANNet's authors or of this
-            package, or ESPNetv2's from Cityscapes (.safetensors); segment=imagenet starts the encoder of lite0 from its
-            published weights.
+            package, ESPNetv2's from Cityscapes (.safetensors), or for segment the folder of a bundle; segment=imagenet
+            starts the encoder of lite0 from its published weights.
         size: height and width that pictures are stretched to when they are scored.
         streams, windows: what is read, one of the two: DANNet's paired crops from files, or windows of pictures in
             memory.
@@ -119,6 +133,8 @@ def origin(s: Fit, base: Path) -> Origin:
             found |= Origin(weights=(origins.IMAGENET,))
         elif file.endswith(".safetensors"):
             found |= Origin(weights=(origins.CITYSCAPES,))
+        elif shipped.is_bundle(base / file):
+            found |= shipped.origin(base / file)
         else:
             found |= _before(base / file, base)
     own = s.own()
@@ -187,14 +203,17 @@ METHODS: dict[str, Callable[[Fit, Labelled], Learner]] = {
 }
 
 
-def begin(method: Method, start: Sequence[str], base: Path) -> None:
+def begin(method: Method, start: Sequence[str], base: Path) -> list[nn.Module]:
     """Load weights into networks; each of start is NETWORK=FILE, or NETWORK=imagenet.
+
+    Returns:
+        The networks that are of bundles: their norms have no statistics yet.
 
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: an entry has another form, names no network, or its file does not fit.
     """
-    modules = method.modules()
+    modules, unsettled = method.modules(), []
     for entry in start:
         name, _, file = entry.partition("=")
         if name not in modules or not file:
@@ -210,10 +229,18 @@ def begin(method: Method, start: Sequence[str], base: Path) -> None:
             published = ESPNetv2()
             released.load(published, load_file(str(base / file)))
             net.load_state_dict(camvid_head(published).state_dict())
+        elif shipped.is_bundle(base / file):
+            if name != "segment":
+                raise ValueError(
+                    f"start: {file} is a bundle, of which training begins with the segmentation network alone"
+                )
+            shipped.load(net, base / file, other_classes=True)
+            unsettled.append(net)
         else:
             state = checkpoint.load(base / file)
             snapshot = state.get("modules") if state else None
             released.load(net, snapshot[name] if isinstance(snapshot, dict) else base / file)
+    return unsettled
 
 
 def scorer(
@@ -283,12 +310,14 @@ def fit(s: Fit, base: Path = config.ROOT) -> Path:
     try:
         method, seen = make(s, base)
         score = scorer(s.validate, base, seen.names, s.size, method.align_corners)
-        begin(method, s.start, base)
+        unsettled = begin(method, s.start, base)
         reader: Callable[[int], Batch]
         if s.windows.labelled:
             reader = windows.Reader(s.windows, method.needs, base, s.seed)
         else:
             reader = streams.Reader(s.streams, method.needs, base, s.seed)
+        for net in unsettled:
+            shipped.settle(net, (torch.cat(list(reader(step).x.values())) for step in range(SETTLE_ON)))
         folder = base / s.work / s.name
         about = {"labelled": asdict(seen), "origin": asdict(origin(s, base))}
         with streams.Ahead(reader) as batches:

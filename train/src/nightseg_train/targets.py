@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from nightseg_train import checkpoint, config, data, metrics, origins, runs, scoring, streams, windows
+from nightseg_train import checkpoint, config, data, metrics, origins, runs, scoring, shipped, streams, windows
 from nightseg_train.classes import NAMES
 from nightseg_train.nets.espnetv2 import ESPNetv2, load_cityscapes
 from nightseg_train.origins import Origin
@@ -34,6 +34,7 @@ from nightseg_train.windows import Windows
 
 log = logging.getLogger(__name__)
 Probabilities = NDArray[np.float32]  # h x w x classes
+Net = runs.Finished | shipped.Teacher | ESPNetv2
 QUARTER = (data.SIZE[0] // 4, data.SIZE[1] // 4)
 PLACE_BLUR = 6.0  # standard deviation in pixels of a quarter of the picture
 SELDOM = np.float32(1e-3)  # keeps classes that are never seen somewhere possible there
@@ -42,13 +43,15 @@ ADAPT_ON = 32  # pictures whose statistics night norms take, at most
 
 @dataclass(frozen=True)
 class Member:
-    """A network of the ensemble: the folder of a run, or the file of ESPNetv2's weights from Cityscapes.
+    """A network of the ensemble: the folder of a run or of a bundle, or the file of ESPNetv2's weights from Cityscapes.
 
-    With night_norms its batch norms take their statistics from each camera's night pictures when it looks at them. It
-    sees pictures at scale: smaller ones show more of the scene to the same network, which tells dark surfaces apart.
+    With night_norms (bundles have none) its batch norms take their statistics from each camera's night pictures when it
+    looks at them. It sees pictures at scale: smaller ones show more of the scene to the same network, which tells dark
+    surfaces apart.
     """
 
     run: str = ""
+    bundle: str = ""
     cityscapes: str = ""
     night_norms: bool = False
     scale: float = 1.0
@@ -134,22 +137,22 @@ class Ensemble:
             FileNotFoundError, ValueError: a network is missing, does not fit, or has other classes.
         """
         self.members = members
-        self.nets: list[runs.Finished | ESPNetv2] = []
+        self.nets: list[Net] = []
         self.origins: list[Origin] = []
         self.names = NAMES
         for m in members:
-            if bool(m.run) == bool(m.cityscapes):
-                raise ValueError("targets.members: each is either a run or a file of cityscapes weights")
-            net = runs.read(base / m.run, base) if m.run else load_cityscapes(base / m.cityscapes)
-            names = net.names if isinstance(net, runs.Finished) else NAMES
+            net = _open(m, base)
+            names, origin = NAMES, Origin(weights=(origins.CITYSCAPES,))
+            if isinstance(net, runs.Finished | shipped.Teacher):
+                names, origin = net.names, net.origin
             if self.nets and names != self.names:
                 raise ValueError(
-                    f"targets.members: {m.run or m.cityscapes} gives {', '.join(names)}; those before it give "
-                    f"{', '.join(self.names)}: leave one out (cityscapes weights give CamVid's classes alone)"
+                    f"targets.members: {m.run or m.bundle or m.cityscapes} gives {', '.join(names)}; those before it "
+                    f"give {', '.join(self.names)}: leave one out (cityscapes weights give CamVid's classes alone)"
                 )
             self.nets.append(net)
             self.names = names
-            self.origins.append(net.origin if isinstance(net, runs.Finished) else Origin(weights=(origins.CITYSCAPES,)))
+            self.origins.append(origin)
 
     def adapt(self, pictures: Sequence[data.Picture]) -> None:
         """Give the members with night norms the mean statistics of pictures of one camera."""
@@ -174,6 +177,8 @@ class Ensemble:
             picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
         if isinstance(net, runs.Finished):
             return runs.probabilities(net, picture, QUARTER).numpy()
+        if isinstance(net, shipped.Teacher):
+            return net.probabilities(picture, QUARTER).numpy()
         return _cityscapes(net, picture).numpy()
 
     def mixed(self, picture: data.Picture, mix: Sequence[float]) -> Probabilities:
@@ -190,7 +195,19 @@ def _learn_where_it_can(norm: nn.Module, x: tuple[Tensor]) -> None:
     norm.train(x[0].numel() > x[0].shape[1])
 
 
-def _norms(net: runs.Finished | ESPNetv2) -> list[nn.BatchNorm2d]:
+def _open(m: Member, base: Path) -> Net:
+    if sum(map(bool, (m.run, m.bundle, m.cityscapes))) != 1 or (m.bundle and m.night_norms):
+        raise ValueError(
+            "targets.members: each is either a run, a bundle (without night_norms) or a file of cityscapes weights"
+        )
+    if m.run:
+        return runs.read(base / m.run, base)
+    return shipped.teacher(base / m.bundle) if m.bundle else load_cityscapes(base / m.cityscapes)
+
+
+def _norms(net: Net) -> list[nn.BatchNorm2d]:
+    if isinstance(net, shipped.Teacher):
+        return []
     nets = [net] if isinstance(net, ESPNetv2) else net.method.modules().values()
     return [m for one in nets for m in one.modules() if isinstance(m, nn.BatchNorm2d)]
 
