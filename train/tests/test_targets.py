@@ -194,7 +194,7 @@ def test_choosing_needs_labels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("member", [Member(), Member(run="a", cityscapes="b")])
 def test_a_member_is_a_run_or_a_file(member: Member, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="either a run, a bundle .* or a file of cityscapes weights"):
+    with pytest.raises(ValueError, match=r"either a run, a bundle .* or a file of cityscapes weights"):
         Ensemble((member,), tmp_path)
 
 
