@@ -52,7 +52,7 @@ func TestBenchJSON(t *testing.T) {
 		r.Parallel < 1 {
 		t.Errorf("a figure is missing: %+v", r)
 	}
-	if len(r.Limits) != 5 || r.Starts != nil || r.Pictures != "synthetic drive, JPEG" {
+	if len(r.Limits) != 4 || r.Starts != nil || r.Pictures != "synthetic drive, JPEG" {
 		t.Errorf("limits %+v, starts %v, pictures %q", r.Limits, r.Starts, r.Pictures)
 	}
 	for _, name := range []string{"capture", "decide", "encode"} {
