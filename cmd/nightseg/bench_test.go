@@ -142,7 +142,7 @@ func TestLimits(t *testing.T) {
 	for _, l := range r.limits() {
 		got = append(got, l.Holds)
 	}
-	if fmt.Sprint(got) != "[true false true false true false true]" {
+	if fmt.Sprint(got) != "[true false true true false true]" {
 		t.Errorf("limits hold: %v", got)
 	}
 	var out strings.Builder

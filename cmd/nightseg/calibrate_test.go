@@ -12,7 +12,11 @@ import (
 	"nightseg/model"
 )
 
-const tinyDrive = "synth://?seed=1&size=48x32&frames=12"
+const (
+	tinyDrive = "synth://?seed=1&size=48x32&frames=12"
+	// longDrive has enough pixels of each class for the gate not to hang on chance.
+	longDrive = "synth://?seed=1&size=48x32&frames=24"
+)
 
 func TestCalibrateQuantize(t *testing.T) {
 	needEngine(t)
@@ -21,9 +25,9 @@ func TestCalibrateQuantize(t *testing.T) {
 	var networks [2][]byte
 	for i, name := range []string{"one", "two"} {
 		out := filepath.Join(dir, name)
-		commandJSON(t, exitDone, &r, "calibrate", "quantize", "--bundle", tinyBundle(t), "--source", tinyDrive,
-			"--frames", "5", "--out", out, "--observer", "mse", "--threads", "1")
-		if r.Looked != 12 || r.Ran != 5 || r.Resumed || r.Version != "0.1.1" || len(r.Float["relight"]) != 1 ||
+		commandJSON(t, exitDone, &r, "calibrate", "quantize", "--bundle", tinyBundle(t), "--source", longDrive,
+			"--frames", "12", "--out", out, "--observer", "mse", "--threads", "1")
+		if r.Looked != 24 || r.Ran != 12 || r.Resumed || r.Version != "0.1.1" || len(r.Float["relight"]) != 1 ||
 			len(r.Checks) == 0 {
 			t.Errorf("%+v", r)
 		}
