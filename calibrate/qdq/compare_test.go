@@ -316,8 +316,8 @@ func TestBiasCorrectionInONNXRuntime(t *testing.T) {
 		}
 		return s / float64(len(v)/2)
 	}
-	p, means := plan(t, m), new(observe.Means)
-	if err := means.Add(x, 3); err != nil {
+	p, means := plan(t, m), observe.NewMeans(3)
+	if err := means.Add(x); err != nil {
 		t.Fatal(err)
 	}
 	want := run(t, m, shape, x)

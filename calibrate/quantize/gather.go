@@ -66,7 +66,7 @@ func (j *job) scan(ctx context.Context) (err error) {
 			j.state.Seen[name][tensor] = new(observe.Observer)
 		}
 		for _, in := range p.Inputs() {
-			j.state.Means[name][in.Tensor] = new(observe.Means)
+			j.state.Means[name][in.Tensor] = observe.NewMeans(in.Channels)
 		}
 	}
 	return j.save()
@@ -144,7 +144,6 @@ type probe struct {
 	output string
 	seen   map[string]*observe.Observer // nil: nothing of it becomes integer
 	means  map[string]*observe.Means
-	inputs map[string]int // channels of the tensors in means
 }
 
 func (j *job) load() (*networks, error) {
@@ -181,16 +180,7 @@ func (j *job) probe(name string) (*probe, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s network: %w", name, err)
 	}
-	p := &probe{
-		Network: net, input: g.Input.Name, output: g.Output.Name, seen: j.state.Seen[name], means: j.state.Means[name],
-		inputs: map[string]int{},
-	}
-	if plan := j.plans[name]; plan != nil {
-		for _, in := range plan.Inputs() {
-			p.inputs[in.Tensor] = in.Channels
-		}
-	}
-	return p, nil
+	return &probe{net, g.Input.Name, g.Output.Name, j.state.Seen[name], j.state.Means[name]}, nil
 }
 
 func (n *networks) close() error {
@@ -262,7 +252,7 @@ func (p *probe) count(tensor string, v []float32) error {
 		err = o.Add(v)
 	}
 	if m := p.means[tensor]; m != nil && err == nil {
-		err = m.Add(v, p.inputs[tensor])
+		err = m.Add(v)
 	}
 	if err != nil {
 		return fmt.Errorf("tensor %q: %w", tensor, err)
