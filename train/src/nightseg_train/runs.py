@@ -11,9 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from nightseg_train import checkpoint, classes, data, fit, scoring
 from nightseg_train.classes import Class
@@ -141,6 +139,4 @@ def probabilities(run: Finished, picture: data.Picture, size: tuple[int, int]) -
     Class weights are left out: they belong to the decision.
     """
     look = Look(reweight=False)
-    mirrored = np.ascontiguousarray(picture[:, ::-1])
-    both = torch.cat([run.predict(picture, look), run.predict(mirrored, look).flip(3)]).softmax(1).mean(0, keepdim=True)
-    return F.adaptive_avg_pool2d(both, size)[0].permute(1, 2, 0).contiguous()
+    return scoring.probabilities(lambda p: run.predict(p, look), picture, size)

@@ -31,6 +31,13 @@ def to_tensor(picture: data.Picture) -> Tensor:
     return normalise(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255)
 
 
+def probabilities(predict: Predict, picture: data.Picture, size: tuple[int, int]) -> Tensor:
+    """Return class probabilities of size (h, w), h x w x classes, the mean over the picture and its mirror image."""
+    mirrored = np.ascontiguousarray(picture[:, ::-1])
+    both = torch.cat([predict(picture), predict(mirrored).flip(3)]).softmax(1).mean(0, keepdim=True)
+    return F.adaptive_avg_pool2d(both, size)[0].permute(1, 2, 0).contiguous()
+
+
 def reweighted(logits: Tensor, weights: Tensor, mode: str) -> Tensor:
     """Return N x C x h x w logits with the class weights w: ln w added ("probability"), or times w ("logit").
 

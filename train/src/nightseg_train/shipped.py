@@ -17,7 +17,6 @@ import onnx
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nightseg_train import bundle, classes, data, scoring
 from nightseg_train.nets import registry
@@ -81,13 +80,11 @@ class Teacher:
     names: tuple[str, ...]
     origin: Origin
 
-    def probabilities(self, picture: data.Picture, size: tuple[int, int]) -> Tensor:
-        """Return class probabilities of size (h, w), h x w x classes, the mean over picture and mirror image."""
-        x = scoring.to_tensor(picture)
+    def predict(self, picture: data.Picture) -> Tensor:
+        """Return the logits of RGB bytes H x W x 3, 1 x classes x h x w."""
         with torch.inference_mode():
-            p = self.net(torch.cat([x, x.flip(3)]).to(memory_format=torch.channels_last)).float().softmax(1)
-        both = (p[:1] + p[1:].flip(3)) / 2
-        return F.adaptive_avg_pool2d(both, size)[0].permute(1, 2, 0).contiguous()
+            logits: Tensor = self.net(scoring.to_tensor(picture).contiguous(memory_format=torch.channels_last))
+            return logits
 
 
 def teacher(folder: Path) -> Teacher:

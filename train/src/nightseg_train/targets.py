@@ -178,7 +178,7 @@ class Ensemble:
         if isinstance(net, runs.Finished):
             return runs.probabilities(net, picture, QUARTER).numpy()
         if isinstance(net, shipped.Teacher):
-            return net.probabilities(picture, QUARTER).numpy()
+            return scoring.probabilities(net.predict, picture, QUARTER).numpy()
         return _cityscapes(net, picture).numpy()
 
     def mixed(self, picture: data.Picture, mix: Sequence[float]) -> Probabilities:
