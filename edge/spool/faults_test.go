@@ -146,6 +146,9 @@ func TestSlowDisk(t *testing.T) {
 		began := time.Now()
 		for i := uint64(2); i <= 201; i++ {
 			s.append(Live, i, 100)
+			if i == 2 {
+				synctest.Wait() // the write that is held up is of this one, and the queue is behind it
+			}
 			if i == 100 {
 				s.append(Event, 1, 100)
 			}
