@@ -37,7 +37,7 @@ type Engine struct {
 
 	segment, relight *session
 	logits           tensor // layout of the segmentation network's output
-	table            [3][256]float32
+	table            *model.Normaliser
 	planes, image    *tf.Tensor // inputs, allocated once
 	planesMem        []float32  // memory of planes: NHWC
 	imageMem         []byte
@@ -68,13 +68,8 @@ func Open(b *model.Bundle, o model.Options) (*Engine, error) {
 	if o.Threads <= 0 {
 		o.Threads = runtime.NumCPU()
 	}
-	e := &Engine{b: b, h: b.Shapes[0][0], w: b.Shapes[0][1]}
+	e := &Engine{b: b, h: b.Shapes[0][0], w: b.Shapes[0][1], table: model.NewNormaliser(b.Normalise)}
 	e.lh, e.lw = b.LogitSize(e.h, e.w)
-	for c := range e.table {
-		for v := range e.table[c] {
-			e.table[c][v] = float32((float64(v)/255 - b.Normalise.Mean[c]) / b.Normalise.Std[c])
-		}
-	}
 	if err := e.load(o); err != nil {
 		return nil, errors.Join(fmt.Errorf("tensorflow: %w", err), e.Close())
 	}
@@ -225,12 +220,7 @@ func (e *Engine) input(src *frame.Frame) (*tf.Tensor, error) {
 		copy(e.imageMem, src.Pix)
 		return e.image, nil
 	}
-	dst, pix := e.planesMem, src.Pix[:len(e.planesMem)]
-	for i := 0; i+3 <= len(dst); i += 3 {
-		dst[i] = e.table[0][pix[i]]
-		dst[i+1] = e.table[1][pix[i+1]]
-		dst[i+2] = e.table[2][pix[i+2]]
-	}
+	e.table.Pixels(e.planesMem, src.Pix)
 	return e.planes, nil
 }
 

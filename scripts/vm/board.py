@@ -304,7 +304,7 @@ def watchdog(s: Session) -> str:
     runs, begin = set(s.broker.heard.runs), time.monotonic()
     s.vm.sh("sync; echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze")
     s.vm.wait("another boot", lambda: s.vm.booted_anew(boot), 300)
-    up = float(s.vm.sh("cut -d' ' -f1 /proc/uptime"))
+    up = s.vm.uptime()
     after = time.monotonic() - begin - up
     masks = s.new_run(runs, begin, 300)
     return f"started anew {after:.0f} s after systemd was stopped; masks again {masks:.0f} s after it"

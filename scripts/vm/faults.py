@@ -59,7 +59,7 @@ def hung(s: Session) -> str:
     """Stop the process, as a machine check or a debugger would: only systemd's watchdog can notice."""
     steady(s)
     pid, restarts, runs, begin = s.pid(), s.restarts(), set(s.broker.heard.runs), time.monotonic()
-    uptime = float(s.vm.sh("cut -d' ' -f1 /proc/uptime"))
+    uptime = s.vm.uptime()
     s.vm.sh(f"kill -STOP {pid}")
     said = back(s, begin, restarts, runs)
     log = s.vm.sh(f"journalctl -u {UNIT} -o short-monotonic -b | grep -i 'watchdog timeout'").splitlines()[-1]
@@ -142,7 +142,7 @@ def reboot(s: Session) -> str:
     runs, begin = set(s.broker.heard.runs), time.monotonic()
     s.vm.reboot()
     took = s.new_run(runs, begin, 300)
-    first = float(s.vm.sh("cut -d' ' -f1 /proc/uptime")) - (time.monotonic() - begin - took)
+    first = s.vm.uptime() - (time.monotonic() - begin - took)
     s.vm.wait("ready", lambda: s.show("ActiveState")["ActiveState"] == "active", 60)
     restarts = s.restarts()
     check(restarts == 0, f"{restarts} restarts")

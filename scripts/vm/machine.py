@@ -152,6 +152,10 @@ class Machine:
         check(code == 0, f"exit code {code} of: {script}\n{text}")
         return text
 
+    def uptime(self) -> float:
+        """Return the seconds since the machine booted."""
+        return float(self.sh("cut -d' ' -f1 /proc/uptime"))
+
     def wait(self, what: str, holds: Callable[[], object], limit: float, pause: float = 1.0) -> float:
         """Wait until something holds; return the seconds that it took."""
         begin = time.monotonic()

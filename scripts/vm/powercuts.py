@@ -136,7 +136,7 @@ class Story:
         """Hold that the service has started by itself, with settings that are whole, and says so."""
         s = self.s
         s.vm.wait("masks", lambda: s.broker.heard.masks, 300, pause=0.1)
-        up = float(s.vm.sh("cut -d' ' -f1 /proc/uptime")) - (time.monotonic() - s.broker.heard.masks[0])
+        up = s.vm.uptime() - (time.monotonic() - s.broker.heard.masks[0])
         check(s.restarts() == 0, f"{s.restarts()} restarts")
         errors = s.vm.sh("dmesg --level=err,crit,alert,emerg | grep -i ext4 || true").strip()
         check(not errors, f"file system: {errors}")

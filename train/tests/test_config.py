@@ -20,20 +20,32 @@ def write(folder: Path, text: str, name: str = "settings.yaml") -> Path:
 
 
 def test_settings_of_the_shipped_bundle_fit_each_other() -> None:
-    student, soft = config.read(fit.Fit, STREET / "student.yaml"), config.read(targets.Targets, STREET / "targets.yaml")
-    seen = ("day", "night", "clips", "held_out")
-    assert [getattr(student.windows, k) for k in seen] == [getattr(soft.windows, k) for k in seen]
-    assert student.windows.targets == soft.out
+    done = [j.done.relative_to(ROOT).as_posix() for j in queue.jobs(STREET / "queue.yaml", ROOT)]
+    for run, soft_targets in (("student", "targets"), ("second", "second-targets")):
+        student = config.read(fit.Fit, STREET / f"{run}.yaml")
+        soft = config.read(targets.Targets, STREET / f"{soft_targets}.yaml")
+        seen = ("day", "night", "clips", "held_out")
+        assert [getattr(student.windows, k) for k in seen] == [getattr(soft.windows, k) for k in seen]
+        assert student.windows.targets == soft.out
+        before = done[: done.index(soft.out)]
+        members = {f"{m.run}/done.json" for m in soft.members if m.run}
+        members |= {f"{m.bundle}/bundle.json" for m in soft.members if m.bundle.startswith(student.work)}
+        assert starts(student) | members <= set(before)
+        assert done[len(before) + 1] == f"{student.work}/{student.name}/done.json"
+    relight = config.read(fit.Fit, STREET / "relight.yaml")
     bundle = config.read(export.Export, STREET / "export.yaml")
-    assert bundle.run == f"{student.work}/{student.name}"
+    assert starts(relight) <= set(done[:-1]) and done[-1] == f"{bundle.run}/done.json"
+    assert bundle.run == f"{relight.work}/{relight.name}"
     assert bundle.about.name == "street-11" and not bundle.integer
     made = (ROOT / "scripts/street-11.sh").read_text(encoding="utf-8")
-    assert f"work={student.work}\n" in made and bundle.out == f"{student.work}/bundle"
+    assert f"work={relight.work}\n" in made and bundle.out == f"{relight.work}/bundle"
     assert f"--set-version {bundle.about.version} " in made
-    done = [j.done.relative_to(ROOT).as_posix() for j in queue.jobs(STREET / "queue.yaml", ROOT)]
-    assert done[-2:] == [soft.out, f"{bundle.run}/done.json"]
-    begun = {f"{Path(entry.partition('=')[2]).parent}/done.json" for entry in student.start}
-    assert begun | {f"{m.run}/done.json" for m in soft.members if m.run} <= set(done[:-2])
+
+
+def starts(s: fit.Fit) -> set[str]:
+    """Return the files that are there when the runs and bundles have ended that a run begins from."""
+    begun = [Path(entry.partition("=")[2]) for entry in s.start]
+    return {(p.parent / "done.json" if p.suffix else p / "bundle.json").as_posix() for p in begun}
 
 
 def test_the_bundle_that_may_be_shipped_learns_from_synthetic_drives_alone() -> None:

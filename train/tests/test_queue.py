@@ -16,6 +16,10 @@ from nightseg_train import __main__, config, fit, queue
 FILES = {
     "a.yaml": "name: a\nwork: runs\n",
     "b.yaml": "name: b\nwork: runs\n",
+    "bundle.yaml": (
+        "run: runs/a\nout: runs/bundle\ngolden: {set: synth, root: x, part: y}\n"
+        "about: {name: a, version: 1.0.0, licence: none, card: {intended_use: a, data: b, limits: c}}\n"
+    ),
     "soft.yaml": "out: runs/soft.pt\nmembers: [{run: runs/a}]\n",
 }
 START = [sys.executable, "-m", "nightseg_train"]
@@ -64,16 +68,18 @@ def write(worker: Worker, *entries: str) -> None:
 
 
 def test_jobs_are_commands_in_order(worker: Worker) -> None:
-    write(worker, "fit: a.yaml", "targets: soft.yaml", "fit: b.yaml, seeds: [2, 1]")
+    write(worker, "fit: a.yaml", "targets: soft.yaml", "export: bundle.yaml", "fit: b.yaml, seeds: [2, 1]")
     folder = worker.path.parent
     assert [j.command for j in queue.jobs(worker.path, worker.base)] == [
         ("fit", "--config", str(folder / "a.yaml")),
         ("targets", "--config", str(folder / "soft.yaml")),
+        ("export", "--config", str(folder / "bundle.yaml")),
         ("fit", "--config", str(folder / "b.yaml"), "--seed", "2"),
         ("fit", "--config", str(folder / "b.yaml"), "--seed", "1"),
     ]
     assert queue.work(worker.path, worker.base) == []
-    assert worker.done == ["runs/a/done.json", "runs/soft.pt", "runs/b-s2/done.json", "runs/b-s1/done.json"]
+    ends = ["runs/a/done.json", "runs/soft.pt", "runs/bundle/bundle.json", "runs/b-s2/done.json", "runs/b-s1/done.json"]
+    assert worker.done == ends
 
 
 def test_a_job_is_done_where_fit_says_so(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,8 +140,8 @@ def test_a_job_that_failed_is_tried_by_the_next_queue(worker: Worker) -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("fit: a.yaml, targets: soft.yaml", "either `fit` or `targets`"),
-        ("seeds: [1]", "either `fit` or `targets`"),
+        ("fit: a.yaml, targets: soft.yaml", "one of `fit`, `targets` and `export`"),
+        ("seeds: [1]", "one of `fit`, `targets` and `export`"),
         ("fit: soft.yaml", r"soft\.yaml: out: unknown key"),
     ],
 )

@@ -213,3 +213,23 @@ def test_a_run_goes_on_to_the_same_losses(tmp_path: Path, monkeypatch: pytest.Mo
     assert made.losses_of(tmp_path / "runs/stopped") == rows
     assert {"source", "day", "night", "light"} < set(rows[0])
     assert made.same_snapshot(tmp_path / "runs/stopped", whole)
+
+
+def test_relight_alone_leaves_the_segmentation_net_as_it_is() -> None:
+    method = make(dataclasses.replace(TINY, relight_alone=True))
+    for m in method.modules().values():
+        m.train()  # as the loop does
+    before = {k: {n: v.clone() for n, v in m.state_dict().items()} for k, m in method.modules().items()}
+    (optimiser,) = method.optimisers().values()
+    (part,) = list(method.losses(made.batch()))
+    torch.stack(list(part.values())).sum().backward()
+    optimiser.step()
+    after = {k: m.state_dict() for k, m in method.modules().items()}
+    assert all(torch.equal(v, after["segment"][n]) for n, v in before["segment"].items())
+    assert not torch.equal(before["relight"]["gain.weight"], after["relight"]["gain.weight"])
+    assert not torch.equal(before["relight"]["enter.1.running_mean"], after["relight"]["enter.1.running_mean"])
+
+
+def test_relight_alone_needs_a_relight_net() -> None:
+    with pytest.raises(ValueError, match="selftrain.relight_alone"):
+        selftrain.Settings(relight="none", relight_alone=True)

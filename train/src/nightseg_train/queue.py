@@ -2,7 +2,7 @@
 
     python -m nightseg_train queue --config train/configs/benchmark/queue.yaml
 
-Each entry is a run (`fit`) or a file of soft targets (`targets`). What is finished is left alone; one that fails is
+Each entry is a run (`fit`), a file of soft targets (`targets`) or a bundle (`export`). What is finished is left alone; one that fails is
 told of, and what does not need it goes on. --list tells how far it is.
 """
 
@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from nightseg_train import config, targets
+from nightseg_train import bundle, config, export, targets
 from nightseg_train.fit import Fit
 
 log = logging.getLogger(__name__)
@@ -24,20 +24,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """A settings file, relative to the queue's: of a run, with the seeds it is run with, or of soft targets."""
+    """A settings file, relative to the queue's: of a run, with the seeds it is run with, of soft targets or a bundle."""
 
     fit: str = ""
     targets: str = ""
+    export: str = ""
     seeds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse an entry that is both or neither.
+        """Refuse an entry that is of several kinds, or of none.
 
         Raises:
             ValueError: it is.
         """
-        if bool(self.fit) == bool(self.targets):
-            raise ValueError("queue: an entry has either `fit` or `targets`")
+        if sum(map(bool, (self.fit, self.targets, self.export))) != 1:
+            raise ValueError("queue: an entry has one of `fit`, `targets` and `export`")
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,13 @@ def jobs(path: Path, base: Path) -> list[Job]:
     """
     out = []
     for entry in config.read(Queue, path).entries:
-        file = path.parent / (entry.fit or entry.targets)
+        file = path.parent / (entry.fit or entry.targets or entry.export)
         if entry.targets:
             out.append(Job(("targets", "--config", str(file)), base / config.read(targets.Targets, file).out))
+            continue
+        if entry.export:
+            made = base / config.read(export.Export, file).out / bundle.MANIFEST
+            out.append(Job(("export", "--config", str(file)), made))
             continue
         s = config.read(Fit, file)
         for seed in entry.seeds or (None,):

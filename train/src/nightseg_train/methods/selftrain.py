@@ -30,6 +30,7 @@ class Settings(source.Settings):
         light: weight of the light losses; light_pictures: on how many labelled and night pictures of a batch each (of
             each process's share of it, where there are several).
         skip_relight: share of the pictures that go past the relight net, so that the other net works without it, too.
+        relight_alone: the segmentation net is done and stays as it is, norms too; the relight net learns what helps it.
     """
 
     relight: str = "edge"
@@ -39,6 +40,16 @@ class Settings(source.Settings):
     light: float = 0.05
     light_pictures: int = 1
     skip_relight: float = 0.2
+    relight_alone: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse to train nothing.
+
+        Raises:
+            ValueError: relight_alone without a relight net.
+        """
+        if self.relight_alone and self.relight == "none":
+            raise ValueError("selftrain.relight_alone: there is no relight net; set selftrain.relight")
 
     def taught(self) -> tuple[str, ...]:
         """Return the kinds of pictures without labels that are read."""
@@ -63,6 +74,7 @@ class SelfTrain:
         taught = s.taught()
         self.needs = Needs(labelled=True, unlabelled=taught, soft=bool(taught))
         self.pair = Pair(s.segment, s.relight, len(shares))
+        self.pair.segment.requires_grad_(not s.relight_alone)
         self.weight = losses.class_weights(shares, s.std).float()
         self.log_weight = losses.class_weights(shares, s.test_std).float().log().view(1, -1, 1, 1)
 
@@ -81,6 +93,8 @@ class SelfTrain:
         s = self.s
         if batch.labels is None:
             raise ValueError("selftrain: the batch holds no labels of its source pictures")
+        if s.relight_alone:
+            self.pair.segment.eval()  # the loop puts all networks into training mode
         x = torch.cat(list(batch.x.values())).contiguous(memory_format=torch.channels_last)
         residual = self._residual(x)
         logits, aux = self.pair.heads(x + residual * self._kept(x))

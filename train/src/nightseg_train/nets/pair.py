@@ -33,15 +33,16 @@ class Pair:
     def groups(self, rate: float, encoder_rate: float) -> list[dict[str, object]]:
         """Return the parameters for an optimiser: an ImageNet encoder learns at encoder_rate of the rate.
 
-        Biases and the factors of norms are not decayed.
+        Biases and the factors of norms are not decayed. Parameters without gradients are left out.
         """
         pretrained = list(self.segment.encoder.parameters()) if isinstance(self.segment, LiteSeg) else []
         known = {id(p) for p in pretrained}
         fresh = [p for m in self.modules().values() for p in m.parameters() if id(p) not in known]
         groups: list[dict[str, object]] = []
         for params, scale in ((pretrained, encoder_rate), (fresh, 1.0)):
-            groups.append({"params": [p for p in params if p.ndim <= 1], "lr": rate * scale, "weight_decay": 0.0})
-            groups.append({"params": [p for p in params if p.ndim > 1], "lr": rate * scale})
+            learn = [p for p in params if p.requires_grad]
+            groups.append({"params": [p for p in learn if p.ndim <= 1], "lr": rate * scale, "weight_decay": 0.0})
+            groups.append({"params": [p for p in learn if p.ndim > 1], "lr": rate * scale})
         return [g for g in groups if g["params"]]
 
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
