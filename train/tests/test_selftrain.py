@@ -231,5 +231,5 @@ def test_relight_alone_leaves_the_segmentation_net_as_it_is() -> None:
 
 
 def test_relight_alone_needs_a_relight_net() -> None:
-    with pytest.raises(ValueError, match="selftrain.relight_alone"):
+    with pytest.raises(ValueError, match=r"selftrain\.relight_alone"):
         selftrain.Settings(relight="none", relight_alone=True)

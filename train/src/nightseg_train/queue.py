@@ -2,8 +2,8 @@
 
     python -m nightseg_train queue --config train/configs/benchmark/queue.yaml
 
-Each entry is a run (`fit`), a file of soft targets (`targets`) or a bundle (`export`). What is finished is left alone; one that fails is
-told of, and what does not need it goes on. --list tells how far it is.
+Each entry is a run (`fit`), a file of soft targets (`targets`) or a bundle (`export`). What is finished is left alone;
+one that fails is told of, and what does not need it goes on. --list tells how far it is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """A settings file, relative to the queue's: of a run, with the seeds it is run with, of soft targets or a bundle."""
+    """A settings file, relative to the queue's: of a run with its seeds, of soft targets, or of a bundle."""
 
     fit: str = ""
     targets: str = ""
