@@ -193,6 +193,7 @@ class Averaged:
         """Take a run."""
         self.run = run
         self.kept: dict[str, dict[str, torch.Tensor]] = {}
+        self.training: dict[str, bool] = {}
 
     def __enter__(self) -> Method:
         """Swap the averages in."""
@@ -200,15 +201,16 @@ class Averaged:
             if name in self.run.averages:
                 self.kept[name] = {k: v.detach().clone() for k, v in module.state_dict().items()}
                 module.load_state_dict(self.run.averages[name].values)
+            self.training[name] = module.training
             module.eval()
         return self.run.method
 
     def __exit__(self, *_: object) -> None:
-        """Put the trained weights back."""
+        """Put the trained weights back, and each network into the mode that it was in."""
         for name, module in self.run.method.modules().items():
             if name in self.kept:
                 module.load_state_dict(self.kept[name])
-            module.train()
+            module.train(self.training[name])
 
 
 def fit(

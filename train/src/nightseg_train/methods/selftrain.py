@@ -74,7 +74,8 @@ class SelfTrain:
         taught = s.taught()
         self.needs = Needs(labelled=True, unlabelled=taught, soft=bool(taught))
         self.pair = Pair(s.segment, s.relight, len(shares))
-        self.pair.segment.requires_grad_(not s.relight_alone)
+        if s.relight_alone:
+            self.pair.segment.eval().requires_grad_(requires_grad=False)
         self.weight = losses.class_weights(shares, s.std).float()
         self.log_weight = losses.class_weights(shares, s.test_std).float().log().view(1, -1, 1, 1)
 
@@ -93,8 +94,6 @@ class SelfTrain:
         s = self.s
         if batch.labels is None:
             raise ValueError("selftrain: the batch holds no labels of its source pictures")
-        if s.relight_alone:
-            self.pair.segment.eval()  # the loop puts all networks into training mode
         x = torch.cat(list(batch.x.values())).contiguous(memory_format=torch.channels_last)
         residual = self._residual(x)
         logits, aux = self.pair.heads(x + residual * self._kept(x))
