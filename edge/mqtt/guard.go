@@ -18,18 +18,25 @@ import (
 //     as long as it stays. Here the old connection is ended first.
 //   - mochi acknowledges a message before it distributes it. busy counts those in
 //     between, so that Close does not cut them off.
+//   - mochi looks for the retained messages that match a filter with wildcards
+//     without the lock under which it keeps them (its issue 200). retained keeps
+//     the two apart.
 type guard struct {
 	mochi.HookBase
 	server             *mochi.Server
 	username, password []byte
 
-	mu    sync.Mutex
-	alive map[*mochi.Client]bool // the value: a message is between its sender and its subscribers
+	retained sync.RWMutex // held while a message is retained, and for reading while they are sent to a new subscriber
+
+	mu      sync.Mutex
+	alive   map[*mochi.Client]bool // the value: a message is between its sender and its subscribers
+	reading map[*mochi.Client]bool // those for which retained is held for reading
 }
 
 func newGuard(s *mochi.Server, o BrokerOptions) *guard {
 	return &guard{
-		server: s, username: []byte(o.Username), password: []byte(o.Password), alive: map[*mochi.Client]bool{},
+		server: s, username: []byte(o.Username), password: []byte(o.Password),
+		alive: map[*mochi.Client]bool{}, reading: map[*mochi.Client]bool{},
 	}
 }
 
@@ -40,6 +47,7 @@ func (g *guard) ID() string { return "nightseg-guard" }
 func (g *guard) Provides(b byte) bool {
 	return bytes.IndexByte([]byte{
 		mochi.OnConnectAuthenticate, mochi.OnACLCheck, mochi.OnPublish, mochi.OnPublished, mochi.OnDisconnect,
+		mochi.OnWill, mochi.OnRetainMessage, mochi.OnPacketSent, mochi.OnPacketProcessed,
 	}, b) >= 0
 }
 
@@ -99,10 +107,53 @@ func (g *guard) forget(cl *mochi.Client) {
 	g.mu.Unlock()
 }
 
-// OnPublish is called when a message has come in.
+// OnPublish is called when a message has come in. If it is to be retained, mochi
+// does that next.
 func (g *guard) OnPublish(cl *mochi.Client, p packets.Packet) (packets.Packet, error) {
 	g.mark(cl, true)
+	if p.FixedHeader.Retain {
+		g.retained.Lock()
+	}
 	return p, nil
+}
+
+// OnWill is called before a will is sent, with no delay if it is to be retained:
+// mochi calls no hook before it retains one with a delay.
+func (g *guard) OnWill(cl *mochi.Client, w mochi.Will) (mochi.Will, error) {
+	if w.Retain {
+		cl.Properties.Will.WillDelayInterval = 0
+		g.retained.Lock()
+	}
+	return w, nil
+}
+
+// OnRetainMessage is called when a message has been retained.
+func (g *guard) OnRetainMessage(*mochi.Client, packets.Packet, int64) { g.retained.Unlock() }
+
+// OnPacketSent is called when a packet is on its way to a client. After that
+// which acknowledges a subscription mochi sends the retained messages.
+func (g *guard) OnPacketSent(cl *mochi.Client, p packets.Packet, _ []byte) {
+	if p.FixedHeader.Type != packets.Suback {
+		return
+	}
+	g.retained.RLock()
+	g.mu.Lock()
+	g.reading[cl] = true
+	g.mu.Unlock()
+}
+
+// OnPacketProcessed is called when mochi has done with a packet from a client.
+func (g *guard) OnPacketProcessed(cl *mochi.Client, p packets.Packet, _ error) {
+	if p.FixedHeader.Type != packets.Subscribe {
+		return
+	}
+	g.mu.Lock()
+	reading := g.reading[cl] // not if the acknowledgement could not be sent
+	delete(g.reading, cl)
+	g.mu.Unlock()
+	if reading {
+		g.retained.RUnlock()
+	}
 }
 
 // OnPublished is called when all subscribers have the message before them.
