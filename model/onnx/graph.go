@@ -59,6 +59,22 @@ func (g *Graph) AddOutput(name string, elem DType) {
 	}
 }
 
+// dropUnused removes the initializers that no node reads, and what is known of
+// tensors that no node makes.
+func (g *Graph) dropUnused() {
+	known := map[string]bool{}
+	for _, n := range g.Nodes {
+		for _, name := range slices.Concat(n.Uses(), n.Outputs) {
+			known[name] = true
+		}
+	}
+	for _, v := range slices.Concat(g.Inputs, g.Outputs) { // old files list the initializers among the inputs
+		known[v.Name] = true
+	}
+	g.Initializers = slices.DeleteFunc(g.Initializers, func(t *Tensor) bool { return !known[t.Name] })
+	g.Values = slices.DeleteFunc(g.Values, func(v *Value) bool { return !known[v.Name] })
+}
+
 // Uses returns the tensors that a node reads, those that graphs in its attributes
 // take from around them among them. Inputs that are left out are not in it.
 func (n *Node) Uses() []string {

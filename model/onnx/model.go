@@ -193,6 +193,11 @@ func IntAttribute(name string, v int64) *Attribute {
 	return a
 }
 
+// IntsAttribute is an attribute with whole numbers.
+func IntsAttribute(name string, v ...int64) *Attribute {
+	return &Attribute{Name: name, Type: AttributeInts, Ints: v}
+}
+
 // Attribute returns the attribute of that name, or nil.
 func (n *Node) Attribute(name string) *Attribute {
 	i := slices.IndexFunc(n.Attributes, func(a *Attribute) bool { return a.Name == name })

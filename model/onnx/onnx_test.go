@@ -283,6 +283,11 @@ func FuzzParse(f *testing.F) {
 			f.Add(data)
 		}
 	}
+	if data, err := smallPixels().Marshal(); err != nil {
+		f.Fatal(err)
+	} else {
+		f.Add(data)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := Parse(data)
 		if err != nil {
@@ -310,6 +315,11 @@ func FuzzParse(f *testing.F) {
 		if m.Graph.Sort() == nil {
 			if _, err := m.Graph.Index(); err != nil {
 				t.Errorf("sorted, but: %v", err)
+			}
+		}
+		if p := m.Graph.PixelInput("x"); p != nil && m.Graph.TakePixels(p, true) == nil {
+			if _, err := m.Marshal(); err != nil {
+				t.Errorf("takes pixels, but: %v", err)
 			}
 		}
 	})

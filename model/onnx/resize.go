@@ -1,7 +1,6 @@
 package onnx
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 )
@@ -55,7 +54,7 @@ func (g *Graph) resize(from, to [2]int64) error {
 			continue
 		}
 		if made[old] == "" {
-			sizes, err := x.Constant(old).Ints()
+			sizes, err := x.Constant(old).Longs()
 			if err != nil || len(sizes) != 4 {
 				return fmt.Errorf("node %q: its sizes are not four numbers that stand in the file", n.Name)
 			}
@@ -75,32 +74,4 @@ func (g *Graph) resize(from, to [2]int64) error {
 		n.Inputs[3] = made[old]
 	}
 	return nil
-}
-
-// Ints returns the values of a tensor of int64. A nil tensor, one of another type
-// and one whose values are missing are errors.
-func (t *Tensor) Ints() ([]int64, error) {
-	if t == nil || t.Type != Int64 || t.External() {
-		return nil, fmt.Errorf("no tensor of %v", Int64)
-	}
-	n, err := t.Len()
-	if err != nil {
-		return nil, err
-	}
-	out := t.Ints64
-	if len(t.Raw) > 0 {
-		out = make([]int64, 0, len(t.Raw)/8)
-		for raw := t.Raw; len(raw) >= 8; raw = raw[8:] {
-			out = append(out, int64(binary.LittleEndian.Uint64(raw)))
-		}
-	}
-	if len(out) != n {
-		return nil, fmt.Errorf("tensor %q has %d values where its shape has %d", t.Name, len(out), n)
-	}
-	return out, nil
-}
-
-// NewLongs makes a tensor of int64.
-func NewLongs(name string, v []int64, dims ...int64) *Tensor {
-	return &Tensor{Name: name, Type: Int64, Dims: dims, Ints64: v}
 }

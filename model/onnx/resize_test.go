@@ -20,7 +20,7 @@ func sizes(t *testing.T, g *Graph) map[string][]int64 {
 		if n.Op != "Resize" || n.Input(3) == "" {
 			continue
 		}
-		if found[n.Name], err = x.Constant(n.Input(3)).Ints(); err != nil {
+		if found[n.Name], err = x.Constant(n.Input(3)).Longs(); err != nil {
 			t.Fatal(err)
 		}
 	}

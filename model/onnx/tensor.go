@@ -118,10 +118,63 @@ func (t *Tensor) Floats() ([]float32, error) {
 	return v, nil
 }
 
+// Bytes returns the values of a tensor of int8 or uint8, those below zero in two's
+// complement.
+func (t *Tensor) Bytes() ([]byte, error) {
+	if t.Type != Int8 && t.Type != Uint8 {
+		return nil, fmt.Errorf("tensor %q holds %v, not bytes", t.Name, t.Type)
+	}
+	return whole(t, 1, func(b []byte) byte { return b[0] }, func(x int32) byte { return byte(x) })
+}
+
+// Ints returns the values of a tensor of int32.
+func (t *Tensor) Ints() ([]int32, error) {
+	if t.Type != Int32 {
+		return nil, fmt.Errorf("tensor %q holds %v, not %v", t.Name, t.Type, Int32)
+	}
+	return whole(t, 4, func(b []byte) int32 { return int32(binary.LittleEndian.Uint32(b)) },
+		func(x int32) int32 { return x })
+}
+
+// Longs returns the values of a tensor of int64. A nil tensor, one of another type
+// and one whose values are missing are errors.
+func (t *Tensor) Longs() ([]int64, error) {
+	if t == nil || t.Type != Int64 || t.External() {
+		return nil, fmt.Errorf("no tensor of %v", Int64)
+	}
+	n, err := t.Len()
+	if err != nil {
+		return nil, err
+	}
+	out := t.Ints64
+	if len(t.Raw) > 0 {
+		out = make([]int64, 0, len(t.Raw)/8)
+		for raw := t.Raw; len(raw) >= 8; raw = raw[8:] {
+			out = append(out, int64(binary.LittleEndian.Uint64(raw)))
+		}
+	}
+	if len(out) != n {
+		return nil, fmt.Errorf("tensor %q has %d values where its shape has %d", t.Name, len(out), n)
+	}
+	return out, nil
+}
+
+// whole takes the values of a tensor of whole numbers of size bytes.
+func whole[T any](t *Tensor, size int, from func([]byte) T, as func(int32) T) ([]T, error) {
+	n, err := t.Len()
+	if err != nil {
+		return nil, err
+	}
+	if v := values(t.Raw, t.Ints32, size, from, as); !t.External() && len(v) == n {
+		return v, nil
+	}
+	return nil, fmt.Errorf("tensor %q has not the values for the dimensions %v", t.Name, t.Dims)
+}
+
 // values takes values of size bytes each from raw, or from the list where raw is empty.
-func values[T any](raw []byte, list []T, size int, from func([]byte) float32, as func(T) float32) []float32 {
+func values[T, V any](raw []byte, list []T, size int, from func([]byte) V, as func(T) V) []V {
 	if len(raw) == 0 {
-		v := make([]float32, len(list))
+		v := make([]V, len(list))
 		for i, x := range list {
 			v[i] = as(x)
 		}
@@ -130,7 +183,7 @@ func values[T any](raw []byte, list []T, size int, from func([]byte) float32, as
 	if len(raw)%size != 0 {
 		return nil
 	}
-	v := make([]float32, len(raw)/size)
+	v := make([]V, len(raw)/size)
 	for i := range v {
 		v[i] = from(raw[i*size:])
 	}
@@ -166,6 +219,11 @@ func NewInts(name string, v []int32, dims ...int64) *Tensor {
 		raw = binary.LittleEndian.AppendUint32(raw, uint32(x))
 	}
 	return &Tensor{Name: name, Type: Int32, Dims: dims, Raw: raw}
+}
+
+// NewLongs makes a tensor of int64.
+func NewLongs(name string, v []int64, dims ...int64) *Tensor {
+	return &Tensor{Name: name, Type: Int64, Dims: dims, Ints64: v}
 }
 
 // NewBytes makes a tensor of int8 or uint8.

@@ -33,6 +33,7 @@ type Engine struct {
 	logits *buffer // float32 NCHW
 
 	segment, relight, fused *session
+	pixels                  *pixels // nil: segment takes planes
 
 	last   frame.Meta // of the last Infer
 	relit  bool       // last was relit by the network
@@ -224,9 +225,16 @@ func (e *Engine) forward(src *frame.Frame) error {
 			return err
 		}
 		e.relit = true
+		if e.pixels != nil {
+			e.pixels.put(e.pixels.relit.u8)
+		}
 		return e.segment.run()
 	}
-	e.fill(e.b.Graphs.Segment, src.Pix)
+	if e.pixels != nil {
+		e.pixels.put(src.Pix)
+	} else {
+		e.fill(e.b.Graphs.Segment, src.Pix)
+	}
 	return e.segment.run()
 }
 
@@ -260,7 +268,11 @@ func (e *Engine) Relit(dst *frame.Frame) error {
 	}
 	dst.Reset(e.w, e.h)
 	dst.Meta = e.last
-	picture(dst.Pix, e.planes.f32, e.b.Normalise)
+	if e.pixels != nil {
+		copy(dst.Pix, e.pixels.relit.u8)
+	} else {
+		picture(dst.Pix, e.planes.f32, e.b.Normalise)
+	}
 	return nil
 }
 
@@ -287,4 +299,6 @@ func (e *Engine) closeSessions() {
 		(*s).close()
 		*s = nil
 	}
+	e.pixels.close()
+	e.pixels = nil
 }

@@ -82,7 +82,9 @@ type source struct {
 	file    model.File
 	path    string
 	in, out *buffer
-	resized []byte // the network for another size than the file's; nil: the file is as it should be
+	output  string // name of the output
+	pixels  bool   // takes or gives pixels where the file has planes
+	changed []byte // the network for another size than the file's, or with pixels; nil: the file is as it should be
 }
 
 func (e *Engine) source(name string, g *model.Graph, in, out *buffer) (*source, error) {
@@ -93,7 +95,7 @@ func (e *Engine) source(name string, g *model.Graph, in, out *buffer) (*source, 
 	if note := fmt.Sprintf("the %s graph runs in %s", name, used); used != e.info.Precision {
 		e.note(note)
 	}
-	return &source{name: name, graph: g, file: f, path: e.b.FilePath(f), in: in, out: out}, nil
+	return &source{name: name, graph: g, file: f, path: e.b.FilePath(f), in: in, out: out, output: g.Output.Name}, nil
 }
 
 // open loads a graph as the plan says and finds out which provider runs its nodes.
@@ -106,13 +108,10 @@ func (e *Engine) open(src *source, p plan) (*session, error) {
 	if err != nil {
 		return nil, &model.FileError{File: src.path, Problem: "is not an ONNX network", Err: err}
 	}
-	nodes := file.Graph.Work()
-	if err := e.resize(src, file); err != nil {
-		return nil, &model.FileError{
-			File: src.path, Err: err, Problem: fmt.Sprintf("cannot take pictures of %dx%d", e.w, e.h),
-			Remedy: "choose another shape of the bundle",
-		}
+	if err := e.adapt(src, file, p); err != nil {
+		return nil, err
 	}
+	nodes := file.Graph.Work()
 	s := &session{name: src.name, share: map[string]int{p.first(): nodes}}
 	if !p.strict {
 		if s.share, err = e.profile(src, p, nodes); err != nil {
@@ -136,21 +135,35 @@ func (e *Engine) open(src *source, p plan) (*session, error) {
 	}
 }
 
-// resize makes a network fit the engine's size where its file has another one.
-func (e *Engine) resize(src *source, file *onnxfile.Model) (err error) {
+// adapt makes a network fit the engine's size where its file has another one, and
+// lets pixels take the place of planes where that changes no value.
+func (e *Engine) adapt(src *source, file *onnxfile.Model, p plan) error {
+	resized, err := e.resize(src, file)
+	if err != nil {
+		return &model.FileError{
+			File: src.path, Err: err, Problem: fmt.Sprintf("cannot take pictures of %dx%d", e.w, e.h),
+			Remedy: "choose another shape of the bundle",
+		}
+	}
+	if err := e.usePixels(src, file.Graph, p); err != nil {
+		return &model.FileError{File: src.path, Err: err, Problem: "cannot be made to take or give pixels"}
+	}
+	if resized || src.pixels {
+		src.changed, err = file.Marshal()
+	}
+	return err
+}
+
+func (e *Engine) resize(src *source, file *onnxfile.Model) (resized bool, err error) {
 	axes := src.graph.Input.Axes()
 	in := onnxfile.Find(file.Graph.RealInputs(), src.graph.Input.Name)
 	if in == nil {
-		return nil // the library says what is wrong with it
+		return false, nil // the library says what is wrong with it
 	}
 	if s := in.Shape(); len(s) == 4 && s[axes[0]] == int64(e.h) && s[axes[1]] == int64(e.w) {
-		return nil
+		return false, nil
 	}
-	if err := file.Graph.SetSize(src.graph.Input.Name, axes, e.h, e.w); err != nil {
-		return err
-	}
-	src.resized, err = file.Marshal()
-	return err
+	return true, file.Graph.SetSize(src.graph.Input.Name, axes, e.h, e.w)
 }
 
 // create makes a session; a profile prefix makes it write what each node did.
@@ -175,10 +188,10 @@ func (e *Engine) createHere(src *source, p plan, profile string) (*onnx.Advanced
 	}
 	unlock := e.lockCache(src, p)
 	defer unlock()
-	ins, outs := []string{src.graph.Input.Name}, []string{src.graph.Output.Name}
+	ins, outs := []string{src.graph.Input.Name}, []string{src.output}
 	in, out := []onnx.Value{src.in.value}, []onnx.Value{src.out.value}
-	if src.resized != nil {
-		return onnx.NewAdvancedSessionWithONNXData(src.resized, ins, outs, in, out, opts)
+	if src.changed != nil {
+		return onnx.NewAdvancedSessionWithONNXData(src.changed, ins, outs, in, out, opts)
 	}
 	return onnx.NewAdvancedSession(src.path, ins, outs, in, out, opts)
 }
@@ -204,6 +217,10 @@ func (e *Engine) operatorsOnCPU(src *source, p plan) string {
 // cachePath is the folder for the compiled form of a graph on a provider. Its
 // name holds all that the compiled form depends on.
 func (e *Engine) cachePath(src *source, provider string) string {
+	form := ""
+	if src.pixels {
+		form = "-pixels"
+	}
 	return filepath.Join(e.cacheDir, "engines",
-		fmt.Sprintf("%s-%s-%.16s-%dx%d-%dthreads", provider, Version(), src.file.SHA256, e.w, e.h, e.info.Threads))
+		fmt.Sprintf("%s-%s-%.16s-%dx%d-%dthreads%s", provider, Version(), src.file.SHA256, e.w, e.h, e.info.Threads, form))
 }
