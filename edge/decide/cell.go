@@ -68,8 +68,12 @@ func (d *Decider) fillRow(row []uint8, w, top, bottom int) {
 	check := d.threshold()
 	from, class := 0, a[0]
 	left := 0
-	for cx, x0 := range d.xs.first[:len(a)+1] {
-		right := min(cx, len(a)-1)
+	for cx := 0; cx <= len(a); cx++ {
+		if cx > 0 && !check && a[left] == class {
+			cx += uniform(a[left:], b[left:])
+			left = cx - 1
+		}
+		x0, right := d.xs.first[cx], min(cx, len(a)-1)
 		k := a[left]
 		same := k == a[right] && k == b[left] && k == b[right]
 		if check {
@@ -86,6 +90,20 @@ func (d *Decider) fillRow(row []uint8, w, top, bottom int) {
 		left = right
 	}
 	fill(row[from:], class)
+}
+
+// uniform returns how many cells at the begin of a row surely have one class at all
+// their grid points, which are in a and b; the last cell is never among them.
+func uniform(a, b []uint8) int {
+	n := 0
+	for ; n+9 < len(a); n += 8 {
+		first := binary.LittleEndian.Uint64(a[n:])
+		if (first^binary.LittleEndian.Uint64(a[n+1:]))|(first^binary.LittleEndian.Uint64(b[n:]))|
+			(first^binary.LittleEndian.Uint64(b[n+1:])) != 0 {
+			break
+		}
+	}
+	return n
 }
 
 // compute decides the pixels of a cell between the classes that can win there.

@@ -15,7 +15,7 @@ func TestWinnersAreThoseOfThePlainWay(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	odd := []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), 0, float32(math.Copysign(0, -1)), 1}
 	for range 300 {
-		l := frame.Logits{C: 1 + r.IntN(40), H: 1 + r.IntN(9), W: 1 + r.IntN(30), OutH: 4, OutW: 4}
+		l := frame.Logits{C: 1 + r.IntN(40), H: 1 + r.IntN(9), W: 1 + r.IntN(60), OutH: 4, OutW: 4}
 		l.Data = make([]float32, l.C*l.H*l.W)
 		for i := range l.Data {
 			l.Data[i] = float32(r.IntN(5)) // many ties
