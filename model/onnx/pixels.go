@@ -8,21 +8,21 @@ import (
 
 // PixelInput is the beginning of an integer network that turns normalised planes
 // back into pixels, as calibrate/qdq.OnPixels writes it: a product and a sum by
-// channel, the bytes of which a convolution reads. Graph.TakePixels and
-// GivePixels move that beginning: to the network behind, which then takes the
-// pixels themselves, and to one before, which then gives them.
+// channel, rounded to bytes that a convolution reads. Graph.TakePixels takes it
+// away, so that the network is given the pixels; Graph.GivePixels puts it behind a
+// network that gives planes, so that it gives pixels.
 type PixelInput struct {
 	Grey         uint8 // the byte that stands for zero, also around the picture
 	Gain, Offset [3]float32
 	// The convolution sees so many zeros around the picture.
 	Top, Left, Bottom, Right int
 
-	input                *Value
-	mul, add, quantize   *Node
-	dequantize, conv     *Node
-	weight, bias         *Tensor // of the convolution, in int8 and int32
-	biasFrom             *Node   // which makes numbers of the bias
-	scale, grey, outside string  // of quantize: its step, its Grey, and the name of a Grey of 0
+	input              *Value
+	mul, add, quantize *Node
+	dequantize, conv   *Node
+	weight, bias       *Tensor // of the convolution, in int8 and int32
+	biasFrom           *Node   // which makes numbers of the bias
+	step, grey, zero   string  // names: of the step of quantize, its Grey, and a Grey of 0
 }
 
 // Byte returns the pixel that a normalised value of a channel becomes.
@@ -85,9 +85,9 @@ func (p *PixelInput) readFront(x *Index) bool {
 		}
 		*to = [3]float32(v)
 	}
-	p.scale, p.grey = p.quantize.Input(1), p.quantize.Input(2)
-	step, grey := x.Constant(p.scale), x.Constant(p.grey)
-	if step == nil || grey == nil || grey.Type != Uint8 || p.dequantize.Input(1) != p.scale ||
+	p.step, p.grey = p.quantize.Input(1), p.quantize.Input(2)
+	step, grey := x.Constant(p.step), x.Constant(p.grey)
+	if step == nil || grey == nil || grey.Type != Uint8 || p.dequantize.Input(1) != p.step ||
 		p.dequantize.Input(2) != p.grey {
 		return false
 	}
@@ -99,7 +99,7 @@ func (p *PixelInput) readFront(x *Index) bool {
 	if err != nil || len(bytes) != 1 {
 		return false
 	}
-	p.Grey, p.outside = bytes[0], p.grey+"_none"
+	p.Grey, p.zero = bytes[0], p.grey+"_none"
 	return true
 }
 
@@ -181,17 +181,17 @@ func (g *Graph) TakePixels(p *PixelInput, asFloat bool) error {
 				Attributes: []*Attribute{IntAttribute("to", int64(Float))},
 			},
 			&Node{
-				Name: p.quantize.Name, Op: "QuantizeLinear", Inputs: []string{channels + "_float", p.scale, p.outside},
+				Name: p.quantize.Name, Op: "QuantizeLinear", Inputs: []string{channels + "_float", p.step, p.zero},
 				Outputs: []string{pixels},
 			})
 	}
 	g.Nodes = slices.Insert(g.Nodes, slices.Index(g.Nodes, p.mul), front...)
 	g.Nodes = slices.DeleteFunc(g.Nodes, func(n *Node) bool { return n == p.mul || n == p.add || n == p.quantize })
-	p.dequantize.Inputs = []string{pixels, p.scale, p.outside}
+	p.dequantize.Inputs = []string{pixels, p.step, p.zero}
 	p.biasFrom.Inputs[0] += "_pixels"
 	p.conv.Attributes = slices.DeleteFunc(p.conv.Attributes, func(a *Attribute) bool { return a.Name == "pads" })
 	g.Initializers = append(g.Initializers,
-		NewBytes(p.outside, Uint8, []byte{0}), NewInts(p.biasFrom.Inputs[0], bias, p.bias.Dims...))
+		NewBytes(p.zero, Uint8, []byte{0}), NewInts(p.biasFrom.Inputs[0], bias, p.bias.Dims...))
 	g.dropUnused()
 	g.Values = slices.DeleteFunc(g.Values, func(v *Value) bool {
 		return v.Name == pixels || v.Name == p.dequantize.Outputs[0] // they have another size
