@@ -20,8 +20,8 @@ type PixelInput struct {
 	input              *Value
 	mul, add, quantize *Node
 	dequantize, conv   *Node
-	weight, bias       *Tensor // of the convolution, in int8 and int32
-	biasFrom           *Node   // which makes numbers of the bias
+	biasFrom           *Node   // which makes numbers of the convolution's bias
+	bias               []int32 // that for pixels in place of pixels less Grey
 	step, grey, zero   string  // names: of the step of quantize, its Grey, and a Grey of 0
 }
 
@@ -109,8 +109,11 @@ func (p *PixelInput) readConv(x *Index) bool {
 	if weight == nil || bias == nil || !slices.Equal(weight.steps, bias.steps) {
 		return false
 	}
-	p.weight, p.bias, p.biasFrom = weight.values, bias.values, bias.node
-	if d := p.weight.Dims; len(d) != 4 || d[0] <= 0 || d[1] != 3 || !slices.Equal(p.bias.Dims, d[:1]) {
+	if d := weight.values.Dims; len(d) != 4 || d[0] <= 0 || d[1] != 3 || !slices.Equal(bias.values.Dims, d[:1]) {
+		return false
+	}
+	p.biasFrom, p.bias = bias.node, shifted(bias.values, weight.values, p.Grey)
+	if p.bias == nil {
 		return false
 	}
 	if p.conv.Text("auto_pad", "NOTSET") != "NOTSET" {
@@ -155,6 +158,33 @@ func dequantized(x *Index, name string, kind DType) *integers {
 	return &integers{n, values, s}
 }
 
+// shifted returns a bias, in int32, less grey times the sum of the weights of each
+// output, in int8; nil where a value is missing or becomes too large.
+func shifted(bias, weight *Tensor, grey uint8) []int32 {
+	w, err := weight.Bytes()
+	if err != nil {
+		return nil
+	}
+	b, err := bias.Ints()
+	if err != nil {
+		return nil
+	}
+	out := make([]int32, len(b))
+	taps := len(w) / len(b)
+	for o := range out {
+		sum := int64(0)
+		for _, v := range w[o*taps:][:taps] {
+			sum += int64(int8(v))
+		}
+		v := int64(b[o]) - int64(grey)*sum
+		if v != int64(int32(v)) {
+			return nil
+		}
+		out[o] = int32(v)
+	}
+	return out
+}
+
 // TakePixels makes the network take pixels, bytes of 1 x (Top + height + Bottom)
 // x (Left + width + Right) x 3, with Grey around the picture. All values behind
 // are as they were: the convolution adds up the same whole numbers, less Grey
@@ -162,11 +192,7 @@ func dequantized(x *Index, name string, kind DType) *integers {
 //
 // With asFloat the bytes are turned into float32 and back, which OpenVINO takes
 // for what it is, an integer convolution, while it does others in bfloat16 without.
-func (g *Graph) TakePixels(p *PixelInput, asFloat bool) error {
-	bias, err := p.shifted()
-	if err != nil {
-		return err
-	}
+func (g *Graph) TakePixels(p *PixelInput, asFloat bool) {
 	shape := p.input.Shape()
 	input, channels, pixels := p.input.Name, p.input.Name+"_channels", p.quantize.Outputs[0]
 	front := []*Node{{
@@ -191,39 +217,12 @@ func (g *Graph) TakePixels(p *PixelInput, asFloat bool) error {
 	p.biasFrom.Inputs[0] += "_pixels"
 	p.conv.Attributes = slices.DeleteFunc(p.conv.Attributes, func(a *Attribute) bool { return a.Name == "pads" })
 	g.Initializers = append(g.Initializers,
-		NewBytes(p.zero, Uint8, []byte{0}), NewInts(p.biasFrom.Inputs[0], bias, p.bias.Dims...))
+		NewBytes(p.zero, Uint8, []byte{0}), NewInts(p.biasFrom.Inputs[0], p.bias, int64(len(p.bias))))
 	g.dropUnused()
 	g.Values = slices.DeleteFunc(g.Values, func(v *Value) bool {
 		return v.Name == pixels || v.Name == p.dequantize.Outputs[0] // they have another size
 	})
 	p.input.Type = bytesType(1, shape[2]+int64(p.Top+p.Bottom), shape[3]+int64(p.Left+p.Right), 3)
-	return nil
-}
-
-// shifted is the bias for pixels in place of pixels less Grey.
-func (p *PixelInput) shifted() ([]int32, error) {
-	weight, err := p.weight.Bytes()
-	if err != nil {
-		return nil, err
-	}
-	bias, err := p.bias.Ints()
-	if err != nil {
-		return nil, err
-	}
-	out := make([]int32, len(bias))
-	taps := len(weight) / len(bias)
-	for o := range out {
-		sum := int64(0)
-		for _, w := range weight[o*taps:][:taps] {
-			sum += int64(int8(w))
-		}
-		v := int64(bias[o]) - int64(p.Grey)*sum
-		if v != int64(int32(v)) {
-			return nil, fmt.Errorf("tensor %q: bias %d is too large to be moved", p.bias.Name, o)
-		}
-		out[o] = int32(v)
-	}
-	return out, nil
 }
 
 // GivePixels makes a network whose output are normalised planes give the pixels

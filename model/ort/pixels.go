@@ -33,7 +33,7 @@ func (e *Engine) usePixels(src *source, g *onnxfile.Graph, p plan) (err error) {
 			return err
 		}
 		src.in, src.pixels = e.pixels.picture, true
-		return g.TakePixels(form, p.first() == model.OpenVINO)
+		g.TakePixels(form, p.first() == model.OpenVINO)
 	case src.name == "relight" && e.pixels != nil:
 		src.out, src.pixels = e.pixels.relit, true
 		src.output, err = g.GivePixels(src.graph.Output.Name, e.pixels.form)
