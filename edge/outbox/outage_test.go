@@ -241,6 +241,18 @@ func (c *consumer) distinct(camera string) (n uint64) {
 	return n
 }
 
+// missing lists the masks of a camera, from 1 to last, that have not come.
+func (c *consumer) missing(camera string, last uint64) (seqs []uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for seq := uint64(1); seq <= last; seq++ {
+		if c.seen[mask{"r1", camera, seq}] == 0 {
+			seqs = append(seqs, seq)
+		}
+	}
+	return seqs
+}
+
 // delivered waits until the outbox has nothing left.
 func (d *device) delivered() {
 	d.t.Helper()
@@ -297,7 +309,7 @@ func TestOutages(t *testing.T) {
 		o.end()
 		c.liveAfter(back, d.cameras)
 		took := frame.Mono() - back
-		t.Logf("%s: live masks %v after the return", o.name, took.Round(time.Millisecond))
+		t.Logf("%s: live masks %v after the return, at mask %d", o.name, took.Round(time.Millisecond), d.offered[0].Load())
 		if took > 6*time.Second {
 			t.Errorf("%s: live masks came %v after the return", o.name, took)
 		}
@@ -319,7 +331,8 @@ func (d *device) settle(c *consumer) {
 		dropped := n.DroppedOffline + n.DroppedQueue + n.DroppedThin + n.DroppedWrite + n.DroppedInvalid
 		t.Logf("%s: %d captured, %d came, %d dropped: %+v", cam, d.offered[i].Load(), came, dropped, n)
 		if d.offered[i].Load() != came+dropped {
-			t.Errorf("%s: %d captured, but %d came and %d were dropped", cam, d.offered[i].Load(), came, dropped)
+			t.Errorf("%s: %d captured, but %d came and %d were dropped; not here, those among them: %d", cam,
+				d.offered[i].Load(), came, dropped, c.missing(cam, d.offered[i].Load()))
 		}
 		if n.DroppedOffline+n.DroppedWrite+n.DroppedInvalid > 0 {
 			t.Errorf("%s: masks were not kept: %+v", cam, n)
