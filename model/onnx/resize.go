@@ -1,9 +1,6 @@
 package onnx
 
-import (
-	"fmt"
-	"slices"
-)
+import "fmt"
 
 // SetSize makes a network whose input has a fixed size take pictures of another
 // one. Convolutions and pools take any size; what is fixed in a file are the
@@ -58,7 +55,6 @@ func (g *Graph) resize(from, to [2]int64) error {
 			if err != nil || len(sizes) != 4 {
 				return fmt.Errorf("node %q: its sizes are not four numbers that stand in the file", n.Name)
 			}
-			sizes = slices.Clone(sizes)
 			for i := range from {
 				part := sizes[2+i]
 				if part <= 0 || from[i]%part != 0 {

@@ -85,37 +85,24 @@ func (t *Tensor) Len() (int, error) {
 
 // Floats returns the values of a tensor of float32, float16, bfloat16 or float64.
 func (t *Tensor) Floats() ([]float32, error) {
-	n, err := t.Len()
-	if err != nil {
-		return nil, err
-	}
-	if t.External() {
-		return nil, fmt.Errorf("tensor %q: its values are in another file", t.Name)
-	}
-	var v []float32
 	switch t.Type {
 	case Float:
-		v = values(t.Raw, t.Floats32, 4, func(b []byte) float32 {
+		return values(t, t.Floats32, 4, func(b []byte) float32 {
 			return math.Float32frombits(binary.LittleEndian.Uint32(b))
 		}, func(x float32) float32 { return x })
 	case Float16:
-		v = values(t.Raw, t.Ints32, 2, func(b []byte) float32 { return half(binary.LittleEndian.Uint16(b)) },
+		return values(t, t.Ints32, 2, func(b []byte) float32 { return half(binary.LittleEndian.Uint16(b)) },
 			func(x int32) float32 { return half(uint16(x)) })
 	case BFloat16:
 		wide := func(x uint16) float32 { return math.Float32frombits(uint32(x) << 16) }
-		v = values(t.Raw, t.Ints32, 2, func(b []byte) float32 { return wide(binary.LittleEndian.Uint16(b)) },
+		return values(t, t.Ints32, 2, func(b []byte) float32 { return wide(binary.LittleEndian.Uint16(b)) },
 			func(x int32) float32 { return wide(uint16(x)) })
 	case Double:
-		v = values(t.Raw, t.Floats64, 8, func(b []byte) float32 {
+		return values(t, t.Floats64, 8, func(b []byte) float32 {
 			return float32(math.Float64frombits(binary.LittleEndian.Uint64(b)))
 		}, func(x float64) float32 { return float32(x) })
-	default:
-		return nil, fmt.Errorf("tensor %q holds %v, not numbers with a fraction", t.Name, t.Type)
 	}
-	if len(v) != n {
-		return nil, fmt.Errorf("tensor %q has %d values for the dimensions %v", t.Name, len(v), t.Dims)
-	}
-	return v, nil
+	return nil, fmt.Errorf("tensor %q holds %v, not numbers with a fraction", t.Name, t.Type)
 }
 
 // Bytes returns the values of a tensor of int8 or uint8, those below zero in two's
@@ -124,7 +111,7 @@ func (t *Tensor) Bytes() ([]byte, error) {
 	if t.Type != Int8 && t.Type != Uint8 {
 		return nil, fmt.Errorf("tensor %q holds %v, not bytes", t.Name, t.Type)
 	}
-	return whole(t, 1, func(b []byte) byte { return b[0] }, func(x int32) byte { return byte(x) })
+	return values(t, t.Ints32, 1, func(b []byte) byte { return b[0] }, func(x int32) byte { return byte(x) })
 }
 
 // Ints returns the values of a tensor of int32.
@@ -132,62 +119,47 @@ func (t *Tensor) Ints() ([]int32, error) {
 	if t.Type != Int32 {
 		return nil, fmt.Errorf("tensor %q holds %v, not %v", t.Name, t.Type, Int32)
 	}
-	return whole(t, 4, func(b []byte) int32 { return int32(binary.LittleEndian.Uint32(b)) },
+	return values(t, t.Ints32, 4, func(b []byte) int32 { return int32(binary.LittleEndian.Uint32(b)) },
 		func(x int32) int32 { return x })
 }
 
 // Longs returns the values of a tensor of int64. A nil tensor, one of another type
 // and one whose values are missing are errors.
 func (t *Tensor) Longs() ([]int64, error) {
-	if t == nil || t.Type != Int64 || t.External() {
+	if t == nil || t.Type != Int64 {
 		return nil, fmt.Errorf("no tensor of %v", Int64)
 	}
+	return values(t, t.Ints64, 8, func(b []byte) int64 { return int64(binary.LittleEndian.Uint64(b)) },
+		func(x int64) int64 { return x })
+}
+
+// values takes the values of a tensor, of size bytes each, from Raw, or from the
+// list where Raw is empty. They must be there, as many as the dimensions say.
+func values[T, V any](t *Tensor, list []T, size int, from func([]byte) V, as func(T) V) ([]V, error) {
 	n, err := t.Len()
 	if err != nil {
 		return nil, err
 	}
-	out := t.Ints64
-	if len(t.Raw) > 0 {
-		out = make([]int64, 0, len(t.Raw)/8)
-		for raw := t.Raw; len(raw) >= 8; raw = raw[8:] {
-			out = append(out, int64(binary.LittleEndian.Uint64(raw)))
-		}
+	if t.External() {
+		return nil, fmt.Errorf("tensor %q: its values are in another file", t.Name)
 	}
-	if len(out) != n {
-		return nil, fmt.Errorf("tensor %q has %d values where its shape has %d", t.Name, len(out), n)
-	}
-	return out, nil
-}
-
-// whole takes the values of a tensor of whole numbers of size bytes.
-func whole[T any](t *Tensor, size int, from func([]byte) T, as func(int32) T) ([]T, error) {
-	n, err := t.Len()
-	if err != nil {
-		return nil, err
-	}
-	if v := values(t.Raw, t.Ints32, size, from, as); !t.External() && len(v) == n {
-		return v, nil
-	}
-	return nil, fmt.Errorf("tensor %q has not the values for the dimensions %v", t.Name, t.Dims)
-}
-
-// values takes values of size bytes each from raw, or from the list where raw is empty.
-func values[T, V any](raw []byte, list []T, size int, from func([]byte) V, as func(T) V) []V {
-	if len(raw) == 0 {
-		v := make([]V, len(list))
+	var v []V
+	switch {
+	case len(t.Raw) == 0:
+		v = make([]V, len(list))
 		for i, x := range list {
 			v[i] = as(x)
 		}
-		return v
+	case len(t.Raw)%size == 0:
+		v = make([]V, len(t.Raw)/size)
+		for i := range v {
+			v[i] = from(t.Raw[i*size:])
+		}
 	}
-	if len(raw)%size != 0 {
-		return nil
+	if len(v) != n {
+		return nil, fmt.Errorf("tensor %q has %d values for the dimensions %v", t.Name, len(v), t.Dims)
 	}
-	v := make([]V, len(raw)/size)
-	for i := range v {
-		v[i] = from(raw[i*size:])
-	}
-	return v
+	return v, nil
 }
 
 // half turns the bits of a float16 into its value.
