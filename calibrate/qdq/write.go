@@ -57,7 +57,7 @@ func (p *Plan) Write(ranges map[string]observe.Range, means map[string][]float64
 			return nil, err
 		}
 	}
-	w.sweep()
+	w.out.Sweep() // float weights, and notes on tensors that are gone
 	m := *p.model
 	m.Producer, m.Graph = producer, &w.out
 	return &m, nil
@@ -320,34 +320,4 @@ func (w *writer) weights(name string, l *layer, scales []float32) string {
 		w.weight[key] = w.dequantise(name, q, w.add(t), w.add(zero), l.axis)
 	}
 	return w.weight[key]
-}
-
-// sweep takes out what nothing reads any more: float weights, and notes on
-// tensors that are gone.
-func (w *writer) sweep() {
-	used := map[string]bool{}
-	for _, v := range w.out.Outputs {
-		used[v.Name] = true
-	}
-	var nodes []*onnx.Node
-	made := map[string]bool{}
-	for _, n := range slices.Backward(w.out.Nodes) {
-		if !slices.ContainsFunc(n.Outputs, func(out string) bool { return used[out] }) {
-			continue
-		}
-		nodes = append(nodes, n)
-		for _, in := range n.Uses() {
-			used[in] = true
-		}
-		for _, out := range n.Outputs {
-			made[out] = true
-		}
-	}
-	slices.Reverse(nodes)
-	w.out.Nodes = nodes
-	w.out.Initializers = slices.DeleteFunc(w.out.Initializers, func(t *onnx.Tensor) bool { return !used[t.Name] })
-	w.out.Values = slices.DeleteFunc(slices.Clone(w.out.Values), func(v *onnx.Value) bool { return !made[v.Name] })
-	w.out.Inputs = slices.DeleteFunc(slices.Clone(w.out.Inputs), func(v *onnx.Value) bool {
-		return !used[v.Name] && w.index.Constant(v.Name) != nil // a weight that an old file lists as input
-	})
 }

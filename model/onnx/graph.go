@@ -59,20 +59,37 @@ func (g *Graph) AddOutput(name string, elem DType) {
 	}
 }
 
-// dropUnused removes the initializers that no node reads, and what is known of
-// tensors that no node makes.
-func (g *Graph) dropUnused() {
-	known := map[string]bool{}
-	for _, n := range g.Nodes {
-		for _, name := range slices.Concat(n.Uses(), n.Outputs) {
-			known[name] = true
+// Sweep takes out what no output needs: nodes, initializers, also where old files
+// list them as inputs, and notes on tensors that are gone. Nodes must be in an order
+// in which they can run.
+func (g *Graph) Sweep() {
+	used := map[string]bool{}
+	for _, v := range g.Outputs {
+		used[v.Name] = true
+	}
+	var nodes []*Node
+	made := map[string]bool{}
+	for _, n := range slices.Backward(g.Nodes) {
+		if !slices.ContainsFunc(n.Outputs, func(out string) bool { return used[out] }) {
+			continue
+		}
+		nodes = append(nodes, n)
+		for _, in := range n.Uses() {
+			used[in] = true
+		}
+		for _, out := range n.Outputs {
+			made[out] = true
 		}
 	}
-	for _, v := range slices.Concat(g.Inputs, g.Outputs) { // old files list the initializers among the inputs
-		known[v.Name] = true
+	slices.Reverse(nodes)
+	weights := map[string]bool{}
+	for _, t := range g.Initializers {
+		weights[t.Name] = true
 	}
-	g.Initializers = slices.DeleteFunc(g.Initializers, func(t *Tensor) bool { return !known[t.Name] })
-	g.Values = slices.DeleteFunc(g.Values, func(v *Value) bool { return !known[v.Name] })
+	g.Nodes = nodes
+	g.Initializers = slices.DeleteFunc(slices.Clone(g.Initializers), func(t *Tensor) bool { return !used[t.Name] })
+	g.Values = slices.DeleteFunc(slices.Clone(g.Values), func(v *Value) bool { return !made[v.Name] })
+	g.Inputs = slices.DeleteFunc(slices.Clone(g.Inputs), func(v *Value) bool { return !used[v.Name] && weights[v.Name] })
 }
 
 // Uses returns the tensors that a node reads, those that graphs in its attributes

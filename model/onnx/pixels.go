@@ -218,7 +218,7 @@ func (g *Graph) TakePixels(p *PixelInput, asFloat bool) {
 	p.conv.Attributes = slices.DeleteFunc(p.conv.Attributes, func(a *Attribute) bool { return a.Name == "pads" })
 	g.Initializers = append(g.Initializers,
 		NewBytes(p.zero, Uint8, []byte{0}), NewInts(p.biasFrom.Inputs[0], p.bias, int64(len(p.bias))))
-	g.dropUnused()
+	g.Sweep()
 	g.Values = slices.DeleteFunc(g.Values, func(v *Value) bool {
 		return v.Name == pixels || v.Name == p.dequantize.Outputs[0] // they have another size
 	})
