@@ -7,6 +7,7 @@ import pytest
 
 from conftest import label, picture, soft
 from nightseg_train import augment, data, pools
+from nightseg_train.classes import IGNORE
 
 NIGHT = augment.Night()
 
@@ -83,6 +84,24 @@ def test_paste_teaches_what_it_pastes() -> None:
     assert np.allclose(got.x[full], source.x[full]) or float((got.x[full] == source.x[full]).mean()) > 0.9
     with pytest.raises(ValueError, match="paste"):
         pools.paste(rng, source, onto, [1])
+
+
+def test_what_is_black_teaches_nothing_of_the_classes_that_are_given() -> None:
+    x = np.full((64, 64, 3), 0.2, np.float32)
+    x[:, :32] = 0.01
+    x[4:6, 4:6] = 1.0  # a lamp: what is around it can be seen
+    ids = np.full((32, 32), 1, np.uint8)
+    ids[16:] = 2
+    got = pools.unseen(pools.Cut(x, ids, None), 0.03, [1]).label
+    assert got is not None
+    assert (got[6:16, :12] == IGNORE).all() and (got[:2, :4] == 1).all()
+    assert (got[:, 20:] == ids[:, 20:]).all() and (got[16:] == 2).all()
+    soft = np.zeros((16, 16, 3), np.uint8)
+    soft[..., 1], soft[..., 2], soft[8:, :, 2] = 150, 105, 160
+    taught = pools.unseen(pools.Cut(x, None, soft), 0.03, [1]).soft
+    assert taught is not None
+    assert (taught[3:8, :6] == 0).all()
+    assert (taught[:, 10:] == soft[:, 10:]).all() and (taught[8:] == soft[8:]).all()
 
 
 def test_pictures_are_normalised_and_channels_last() -> None:

@@ -81,6 +81,26 @@ def manifest(folder: Path) -> dict[str, object]:
     return tree
 
 
+def test_logits_can_be_raised_by_what_scores_best(exported: Path, town: Path) -> None:
+    s = settings(out="raised", integer=False, raised=("road", "pole"), offsets=(30.0,), stds=())
+    raised = export.export(s, town)
+    record = manifest(raised)["training"]["raised"]  # type: ignore[index]
+    assert set(record["offsets"]) == {"road", "pole"} and len(record["tried"]) == 4
+    scores = {(r["class"], r["offset"]): r["choose"] for r in record["tried"]}
+    for name, offset in record["offsets"].items():
+        assert scores[name, offset] == max(scores[name, v] for v in (0.0, 30.0))
+    x = torch.rand(1, 3, *SIZE).numpy()
+    plain, more = (runtime.Networks(f, "fp32").segment(x) for f in (exported, raised))
+    expected = np.array([record["offsets"].get(n, 0.0) for n in NAMES]).reshape(1, -1, 1, 1)
+    assert expected.any()
+    np.testing.assert_allclose(more - plain, np.broadcast_to(expected, plain.shape), atol=0.05)
+
+
+def test_released_networks_cannot_be_raised(town: Path) -> None:
+    with pytest.raises(ValueError, match="raised: it is for the networks of a run"):
+        export.export(settings(run="", released=Released("x.pth"), raised=("road",)), town)
+
+
 def test_a_run_becomes_a_bundle_that_the_program_takes(exported: Path, town: Path, tmp_path: Path) -> None:
     tree = manifest(exported)
     assert (tree["stride"], tree["shapes"], tree["align_corners"]) == (4, [list(SIZE)], False)

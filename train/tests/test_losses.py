@@ -139,6 +139,37 @@ def test_easy_pixels_do_not_count() -> None:
     assert float(losses.cross_entropy(logits, labels, torch.ones(2), 0.9)) == 0
 
 
+def test_the_jaccard_loss_of_even_and_of_sure_logits() -> None:
+    labels = torch.zeros(2, 4, 8, dtype=torch.uint8)
+    labels[:, :, 4:] = 1
+    labels[1, 0] = 255
+    even, right = torch.zeros(2, 3, 4, 8), torch.zeros(2, 3, 4, 8)
+    # half of the pixels of a class are said, at a third each: (1/3 n) / (n + 2/3 n - 1/3 n); nothing is labelled 2
+    assert float(losses.jaccard(even, labels)) == pytest.approx(1 - (1 / 3) / (1 + 2 / 3 - 1 / 3))
+    right[:, 0, :, :4], right[:, 1, :, 4:] = 50.0, 50.0
+    assert float(losses.jaccard(right, labels)) == pytest.approx(0, abs=1e-6)
+    wrong = right.clone()
+    wrong[1, :, 0] = torch.tensor([0.0, 0.0, 50.0])[:, None]  # where there is no label
+    assert float(losses.jaccard(wrong, labels)) == pytest.approx(0, abs=1e-6)
+    assert float(losses.jaccard(even, torch.full_like(labels, 255))) == 0
+
+
+def test_the_gradient_of_the_jaccard_loss_is_that_of_one_minus_iou() -> None:
+    g = torch.Generator().manual_seed(4)
+    logits = torch.randn(2, 4, 6, 6, generator=g, requires_grad=True)
+    labels = torch.randint(0, 3, (2, 6, 6), generator=g)  # class 3 is not labelled
+    labels[0, :2] = 255
+    p, y = logits.softmax(1), F.one_hot(labels.where(labels < 255, torch.tensor(4)), 5)[..., :4].permute(0, 3, 1, 2)
+    p = p * (labels < 255)[:, None]
+    iou = (p * y).sum((0, 2, 3)) / (p + y - p * y).sum((0, 2, 3))
+    expected = 1 - iou[:3].mean()
+    got = losses.jaccard(logits, labels)
+    assert float(got.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+    (a,), (b,) = torch.autograd.grad(expected, logits), torch.autograd.grad(got, logits)
+    assert float(a.norm()) > 0
+    torch.testing.assert_close(a, b)
+
+
 def test_distillation_counts_sure_pixels_over_all() -> None:
     target = torch.zeros(1, 2, 2, 2)
     target[:, 0] = torch.tensor([[0.9, 0.9], [0.6, 0.6]])

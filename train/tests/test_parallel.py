@@ -106,6 +106,28 @@ def test_the_denominator_of_the_cross_entropy_can_be_that_of_all(easy: float) ->
     assert float(sum(alone) / 2) != pytest.approx(float(whole), rel=1e-2)
 
 
+def test_the_jaccard_loss_of_a_share_is_a_share_of_that_of_all() -> None:
+    g = torch.Generator().manual_seed(3)
+    logits, labels = (
+        torch.randn(2, 4, 8, 8, generator=g, requires_grad=True),
+        torch.randint(0, 4, (2, 8, 8), generator=g),
+    )
+    counts: list[Tensor] = []
+
+    def note(value: Tensor) -> Tensor:
+        counts.append(value.detach())
+        return value.detach()
+
+    whole = losses.jaccard(logits, labels)
+    shares = [(logits[i : i + 1], labels[i : i + 1]) for i in range(2)]
+    for x, y in shares:
+        losses.jaccard(x, y, note)
+    mean = torch.stack(counts).mean(0)
+    parts = sum((losses.jaccard(x, y, lambda _: mean) for x, y in shares), torch.zeros(())) / 2
+    assert float(parts.detach()) == pytest.approx(float(whole.detach()), rel=1e-5)
+    torch.testing.assert_close(*(torch.autograd.grad(v, logits)[0] for v in (parts, whole)))
+
+
 def test_all_processes_count_also_where_nothing_is_labelled() -> None:
     asked: list[Tensor] = []
     labels = torch.full((1, 4, 4), 255)

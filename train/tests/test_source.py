@@ -55,6 +55,18 @@ def test_the_loss_is_the_weighted_cross_entropy_of_both_heads(relight: str) -> N
     assert float(expected.detach()) > 0
 
 
+def test_the_jaccard_loss_of_the_logits_is_added() -> None:
+    b = made.batch()
+    assert b.labels is not None
+    plain, both = make(), make(dataclasses.replace(TINY, jaccard=0.7))
+    for m in [*plain.modules().values(), *both.modules().values()]:
+        m.eval()
+    logits, _ = both.pair.heads(b.x["source"])
+    added = 0.7 * float(losses.jaccard(logits, b.labels).detach())
+    assert added > 0
+    assert terms(both, b)["source"] == pytest.approx(terms(plain, b)["source"] + added, rel=1e-5)
+
+
 def test_easy_pixels_can_leave_the_loss() -> None:
     hard = make(dataclasses.replace(TINY, easy=0.5))
     b = made.batch()

@@ -27,6 +27,7 @@ from nightseg_train.windows import Reader, Windows
 ALL = Needs(labelled=True, unlabelled=("day", "night"), soft=True)
 LABELS = Needs(labelled=True)
 CAR, ROAD, PERSON = NAMES.index("car"), NAMES.index("road"), NAMES.index("pedestrian")
+TREE = NAMES.index("tree")
 AS_IT_IS, DARK = Night(chance=0.0, noise=0.0), Night(chance=1.0, lamps=0, noise=0.0, class_light=0.0)
 
 
@@ -115,6 +116,17 @@ def test_labelled_and_day_pictures_are_darkened_and_true_nights_are_not(tmp_path
         source, day, night = ([float(v.mean()) for v in values(b.x[k])] for k in ("source", "day", "night"))
         assert max(*source[:3], *day) < 0.36  # two labelled pictures, and the rendered day
         assert min(source[3], *night) > 0.4  # the rendered night is dark by itself
+
+
+def test_black_trees_teach_nothing_where_the_settings_say_so(tmp_path: Path) -> None:
+    day = made.labelled(tmp_path, "train/day", [(made.flat(2), made.blocks([[TREE, ROAD]]))])
+    s = Windows(labelled=(day,), labelled_count=8, crop=made.CROP, light=AS_IT_IS)
+    for unseen, kept in ((0.0, True), (0.05, False)):
+        labels = Reader(dataclasses.replace(s, unseen=unseen), LABELS, tmp_path, 1)(0).labels
+        assert labels is not None
+        assert bool((labels == TREE).any()) == kept
+        assert bool((labels == 255).any()) != kept
+        assert bool((labels == ROAD).any())
 
 
 def test_labelled_pictures_can_take_the_light_of_a_night_picture(tmp_path: Path) -> None:

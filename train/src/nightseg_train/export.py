@@ -29,6 +29,7 @@ from nightseg_train import (
     graphs,
     integer,
     loop,
+    offsets,
     runs,
     runtime,
     shapes,
@@ -116,6 +117,7 @@ class Export:
             is kept: ranges by the extremes or by one of the percentiles, the last layers in float or not.
         half_weights: float graphs store their weights in 16 bits.
         shapes: further heights and widths that the bundle's networks may be run at.
+        raised, offsets: classes of a run that its network says too seldom, and what may be added to their logits.
         stds: spreads of the class weights that are tried; none: the run's own is taken.
     """
 
@@ -130,6 +132,8 @@ class Export:
     float_heads: tuple[bool, ...] = (False, True)
     half_weights: bool = True
     shapes: tuple[tuple[int, int], ...] = ()
+    raised: tuple[str, ...] = ()
+    offsets: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
     stds: tuple[float, ...] = (0.0, 0.05, 0.1, 0.16, 0.2)
 
 
@@ -152,11 +156,11 @@ class Source:
     rests: str = ""
 
 
-def from_run(folder: Path, base: Path) -> Source:
-    """Return the networks of a run's best snapshot.
+def from_run(folder: Path, base: Path, raised: Sequence[str] = (), tried: Sequence[float] = ()) -> Source:
+    """Return the networks of a run's best snapshot, with the logits of some classes raised (see Export).
 
     Raises:
-        FileNotFoundError, ValueError: see runs.read; or its relight net is none.
+        FileNotFoundError, ValueError: see runs.read, offsets.choose and offsets.fold; or its relight net is none.
     """
     run = runs.read(folder, base)
     s, own, modules = run.settings, run.settings.own(), run.method.modules()
@@ -171,6 +175,11 @@ def from_run(folder: Path, base: Path) -> Source:
         "scores": run.scores, "origin": asdict(run.origin),
     }  # fmt: skip
     score = fit.scorer(s.validate, base, run.names, s.size, align)
+    if raised:
+        look = runs.Look(relight=False, reweight=False)  # as it mostly runs; class weights are chosen after this
+        found, rows = offsets.choose(lambda p: run.predict(p, look), score, run.names, raised, tried)
+        offsets.fold(modules["segment"], found)
+        record["raised"] = {"offsets": {n: float(found[run.names.index(n)]) for n in raised}, "tried": rows}
     rests = f"Rests on {run.origin.text()}."
     return Source(Nets(modules["segment"], relight, decision), score, record, folder / "log.csv", rests)
 
@@ -253,7 +262,10 @@ def export(s: Export, base: Path, quick: bool = False) -> Path:
     """
     if bool(s.run) == bool(s.released.segment):
         raise ValueError("export: networks are needed from one of the two, run or released.segment")
-    source = from_run(base / s.run, base) if s.run else from_released(s.released, base)
+    if s.raised and not s.run:
+        raise ValueError("export: raised: it is for the networks of a run; leave it empty")
+    run = base / s.run
+    source = from_run(run, base, s.raised, s.offsets) if s.run else from_released(s.released, base)
     size = source.nets.decision.size
     golden = read_golden(s.golden, size, base)
     frames = read_frames(s.pictures, size, base) if s.integer else None

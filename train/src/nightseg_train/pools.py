@@ -19,6 +19,7 @@ from nightseg_train.scoring import MEAN, STD
 
 Light = Callable[[np.random.Generator, data.Picture, data.Picture | None], augment.Floats]
 SCALE = (1 / np.array(STD)).astype(np.float32)
+SEEN = 9  # pixels around, both ways, that tell whether a place can be seen
 SHIFT = (-np.array(MEAN) / np.array(STD)).astype(np.float32)
 
 
@@ -109,6 +110,19 @@ def paste(rng: np.random.Generator, onto: Cut, source: Cut, classes: Sequence[in
     soft = onto.soft.copy()
     soft[quarter] = np.eye(soft.shape[2], dtype=np.uint8)[source.label[::2, ::2][quarter]] * 255
     return Cut(np.where(full[:, :, None], source.x, onto.x), None, soft)
+
+
+def unseen(of: Cut, below: float, classes: Sequence[int]) -> Cut:
+    """Return a cut that teaches none of the classes where all around is darker than below (0 to 1)."""
+    dark = cv2.blur(of.x.mean(2), (SEEN, SEEN)) < below
+    label, soft = of.label, of.soft
+    if label is not None:
+        hidden = np.isin(label, np.array(classes, np.uint8)) & dark[::2, ::2]
+        label = np.where(hidden, np.uint8(IGNORE), label)
+    if soft is not None:
+        hidden = np.isin(soft.argmax(2), classes) & dark[::4, ::4]
+        soft = np.where(hidden[:, :, None], np.uint8(0), soft)
+    return Cut(of.x, label, soft)
 
 
 def pictures(cuts: Sequence[Cut]) -> Tensor:

@@ -24,6 +24,7 @@ from nightseg_train.streams import Part
 LABELLED, RENDERED, DAY, NIGHT, PASTED = 11, 12, 13, 14, 15  # streams of random numbers
 SKY = "sky"
 THINGS = ("pole", "signsymbol", "fence")  # pasted into night pictures like what can move
+UPRIGHT = ("building", "tree", "fence")  # by night as black as the sky behind them
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Windows:
         paste: share of the night pictures that get things of a labelled picture pasted in.
         bridge: batches in which the dusk and night pictures come in from bright to dark, a quarter of them at first
             (twilight as a bridge; Dai and Van Gool, arXiv 1810.02575).
+        unseen: brightness (0 to 1) below which a window teaches nothing of buildings, trees and fences: what is black
+            cannot be told from the sky, and darkened days have more black houses than black skies.
         fourier: share of the labelled pictures that are not darkened but take the low frequencies of a night picture;
             fourier_beta: how many (see augment.fourier).
     """
@@ -74,6 +77,7 @@ class Windows:
     rare_windows: float = 0.5
     paste: float = 0.5
     bridge: int = 0
+    unseen: float = 0.0
     fourier: float = 0.0
     fourier_beta: float = 0.01
 
@@ -147,6 +151,7 @@ class Reader:
                 raise ValueError(f"windows: {count} pictures of a kind cannot be shared by {self.world} processes")
         items, self.names = streams.read([*s.labelled, *s.rendered], base)
         self.sky = self.names.index(SKY) if SKY in self.names else None
+        self.upright = [k for k, name in enumerate(self.names) if name in UPRIGHT]
         self.things = things(streams.classes([*s.labelled, *s.rendered], base))
         if needs.labelled and not items:
             raise ValueError("windows.labelled: the method needs it, and no part is given")
@@ -223,7 +228,8 @@ class Reader:
             come = math.ceil(len(pool) * (1 + 3 * step / s.bridge) / 4)
             index = self.from_bright[int(rng.integers(come))]
         rare = pool.labels and step >= s.rare_from and rng.random() < s.rare_windows
-        return pools.cut(pool, index, rng, s.crop, s.zoom, light, self.rare if rare else ())
+        cut = pools.cut(pool, index, rng, s.crop, s.zoom, light, self.rare if rare else ())
+        return pools.unseen(cut, s.unseen, self.upright) if s.unseen > 0 else cut
 
     def _darken(self, rng: np.random.Generator, picture: data.Picture, ids: data.Picture | None) -> augment.Floats:
         return augment.mix(rng, picture, ids, self.s.light, self.sky)

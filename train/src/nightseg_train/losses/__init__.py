@@ -1,9 +1,9 @@
-"""Losses as pure functions: DANNet's light, static and adversarial losses, weighted cross-entropy, distillation."""
+"""Losses as pure functions: DANNet's light, static and adversarial losses, cross-entropy, Jaccard, distillation."""
 
 from __future__ import annotations
 
 from nightseg_train.losses.adversarial import SOURCE, TARGET, least_squares
-from nightseg_train.losses.labelled import SHARE_FLOOR, class_weights, cross_entropy
+from nightseg_train.losses.labelled import SHARE_FLOOR, class_weights, cross_entropy, jaccard
 from nightseg_train.losses.light import exposure_loss, light_loss, ssim_loss, total_variation
 from nightseg_train.losses.soft import distillation
 from nightseg_train.losses.static import pseudo_label_official, pseudo_label_paper, static_loss
@@ -16,6 +16,7 @@ __all__ = [
     "cross_entropy",
     "distillation",
     "exposure_loss",
+    "jaccard",
     "least_squares",
     "light_loss",
     "pseudo_label_official",

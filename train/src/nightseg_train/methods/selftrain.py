@@ -99,7 +99,7 @@ class SelfTrain:
         logits, aux = self.pair.heads(x + residual * self._kept(x))
         at = _slices({k: v.shape[0] for k, v in batch.x.items()})
         src, weight = at["source"], self.weight.to(x.device)
-        terms = {"source": source.labelled(logits[src], _part(aux, src), batch.labels, weight, s.aux, s.easy)}
+        terms = {"source": source.labelled(s, logits[src], _part(aux, src), batch.labels, weight)}
         for kind, share, floor in (("day", s.distil, 0.0), ("night", s.self_train, s.sure)):
             if kind in at:
                 soft = self._taught(logits[at[kind]], _part(aux, at[kind]), batch.soft[kind], floor)

@@ -26,6 +26,7 @@ class Settings:
         std, test_std: spread of the class weights in training and at test.
         aux: weight of the auxiliary head, where the net has one.
         easy: pixels whose own class is more probable leave the cross-entropy.
+        jaccard: weight of the soft Jaccard loss beside the cross-entropy.
     """
 
     segment: str = "lite0"
@@ -37,6 +38,7 @@ class Settings:
     test_std: float = 0.0
     aux: float = 0.4
     easy: float = 1.0
+    jaccard: float = 0.0
 
 
 class Source:
@@ -63,12 +65,12 @@ class Source:
         return {"nets": torch.optim.AdamW(groups, s.rate, weight_decay=s.weight_decay)}
 
     def losses(self, batch: Batch) -> Iterator[Mapping[str, Tensor]]:
-        """Yield the cross-entropy."""
+        """Yield the loss on the labels."""
         if batch.labels is None:
             raise ValueError("source: the batch holds no labels of its source pictures")
         x = batch.x["source"]
         logits, aux = self.pair.heads(x if self.pair.relight is None else self.pair.relight(x))
-        yield {"source": labelled(logits, aux, batch.labels, self.weight.to(logits.device), self.s.aux, self.s.easy)}
+        yield {"source": labelled(self.s, logits, aux, batch.labels, self.weight.to(logits.device))}
 
     def after(self, step: int) -> None:
         """Do nothing: the method has no teacher and no queue."""
@@ -79,12 +81,14 @@ class Source:
         return logits + self.log_weight if view.reweight else logits
 
 
-def labelled(logits: Tensor, aux: Tensor | None, labels: Tensor, weight: Tensor, share: float, easy: float) -> Tensor:
-    """Return the weighted cross-entropy of the logits plus share of that of the auxiliary ones at half the size.
+def labelled(s: Settings, logits: Tensor, aux: Tensor | None, labels: Tensor, weight: Tensor) -> Tensor:
+    """Return the weighted cross-entropy of the logits plus s.aux of that of the auxiliary ones at half the size.
 
-    The means are over the pixels of all processes.
+    With s.jaccard the soft Jaccard loss of the logits is added. Means and sums are over the pixels of all processes.
     """
-    loss = losses.cross_entropy(logits, labels, weight, easy, parallel.mean)
-    if aux is None or share == 0:
+    loss = losses.cross_entropy(logits, labels, weight, s.easy, parallel.mean)
+    if s.jaccard > 0:
+        loss = loss + s.jaccard * losses.jaccard(logits, labels, parallel.mean)
+    if aux is None or s.aux == 0:
         return loss
-    return loss + share * losses.cross_entropy(aux, labels[:, ::2, ::2], weight, easy, parallel.mean)
+    return loss + s.aux * losses.cross_entropy(aux, labels[:, ::2, ::2], weight, s.easy, parallel.mean)

@@ -1,0 +1,72 @@
+"""Offsets of the logits of classes that a network says too seldom: chosen by mIoU, folded into its last layer.
+
+A network that was taught by cross-entropy says a class where that is the most probable one. A thin thing, of which it
+knows the place but roughly, seldom is; its IoU gains from being said earlier (an optimal threshold on a probability is
+half of the best F1, not one half; Lipton et al., arXiv 1402.1892). In the graph the offsets cost nothing.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nightseg_train import data, loop, scoring
+from nightseg_train.fit import Score
+from nightseg_train.nets.ddrnet import DDRNet
+from nightseg_train.nets.lite import LiteSeg
+
+Row = dict[str, object]
+
+
+def choose(
+    predict: scoring.Predict, score: Score, names: Sequence[str], raised: Sequence[str], tried: Sequence[float]
+) -> tuple[Tensor, list[Row]]:
+    """Return the offset of each class, chosen by "choose" for one after the other, and what all that were tried scored.
+
+    Args:
+        predict: gives the logits, 1 x classes x h x w; each picture is shown to it once.
+        score: scores a predictor.
+        names: the classes.
+        raised: those that get an offset.
+        tried: the offsets to choose from, beside 0.
+
+    Raises:
+        ValueError: a class of raised is none of names.
+    """
+    known: dict[int, Tensor] = {}
+    offsets, rows = torch.zeros(len(names)), list[Row]()
+
+    def logits(picture: data.Picture) -> Tensor:
+        key = zlib.crc32(picture.tobytes())
+        if key not in known:
+            known[key] = predict(picture)
+        return known[key] + offsets.view(1, -1, 1, 1)
+
+    for name in raised:
+        if name not in names:
+            raise ValueError(f"raised: {name!r} is none of the classes {', '.join(names)}")
+        at, scores = list(names).index(name), dict[float, float]()
+        for offset in sorted({0.0, *tried}):
+            offsets[at] = offset
+            found = dict(score(logits))
+            scores[offset] = found[loop.CHOOSE]
+            rows.append({"class": name, "offset": offset, **found})
+        offsets[at] = max(scores, key=lambda offset: scores[offset])
+    return offsets, rows
+
+
+@torch.no_grad()
+def fold(net: nn.Module, offsets: Tensor) -> None:
+    """Add an offset per class to the logits of a net, in the bias of its last convolution.
+
+    Raises:
+        ValueError: it is not known where such a net's last convolution is.
+    """
+    if not isinstance(net, LiteSeg | DDRNet):
+        raise ValueError(f"raised: the logits of a {type(net).__name__} cannot be raised; leave it empty")
+    bias = [m for m in net.head if isinstance(m, nn.Conv2d)][-1].bias
+    assert bias is not None  # noqa: S101 - made with one
+    bias += offsets.repeat_interleave(len(bias) // len(offsets))
