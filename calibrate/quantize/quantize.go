@@ -158,6 +158,24 @@ func (r *Result) Without(units map[string][]string, search any) (*Result, error)
 	return &n, nil
 }
 
+// Observed returns the result with ranges that are made in another way, and how it
+// came to that for the record. No frame is run again.
+func (r *Result) Observed(o observe.Settings, search any) (*Result, error) {
+	if err := o.Validate(); err != nil {
+		return nil, fmt.Errorf("quantize: %w", err)
+	}
+	n, j := *r, *r.job
+	n.job, j.Observer = &j, o
+	var err error
+	if n.Parts, err = j.parts(); err == nil {
+		err = n.write(search)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("quantize: %w", err)
+	}
+	return &n, nil
+}
+
 // Note keeps what was found out after the ranges, to go on from there later.
 func (r *Result) Note(v any) error {
 	doc, err := json.Marshal(v)

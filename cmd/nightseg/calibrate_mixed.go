@@ -98,11 +98,42 @@ func (a *app) prove(ctx context.Context, f *quantizeFlags, b *model.Bundle, r *q
 	if first[0].Holds {
 		return &proof{made: r, record: first[0].record}, nil
 	}
+	others, err := s.observed(ctx, first[0].Worst)
+	if err != nil {
+		return nil, err
+	}
+	if i := slices.IndexFunc(others, func(st *step) bool { return st.Holds }); i >= 0 {
+		return &proof{made: others[i].made, record: others[i].record}, nil
+	}
 	if !slices.Contains(f.keep, keepAuto) {
 		return &proof{record: first[0].record}, nil
 	}
 	a.notef("the gate does not hold (%s): looking for layers that must be float", first[0].Worst)
 	return s.run(ctx)
+}
+
+// refusedRanges is what a bundle keeps of a way to make ranges that the gate refused.
+type refusedRanges struct {
+	Observer string `json:"observer"`
+	Worst    string `json:"worst"` // figure of the gate
+}
+
+// observed asks the gate about ranges that are made in other ways than the first, of
+// which the worst figure is given.
+func (s *search) observed(ctx context.Context, worst string) (steps []*step, err error) {
+	all := s.f.observers()
+	if len(all) == 1 {
+		return nil, nil
+	}
+	s.notef("the gate does not hold with the ranges of %s (%s): asking it about others", all[0].Method, worst)
+	for _, o := range all[1:] {
+		made, err := s.base.Observed(o, refusedRanges{string(all[0].Method), worst})
+		if err != nil {
+			return nil, err
+		}
+		steps = append(steps, &step{made: made})
+	}
+	return steps, s.judge(ctx, steps)
 }
 
 // run measures all layers, then gives back one, two, four ... of them at once, and

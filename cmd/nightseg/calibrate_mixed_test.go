@@ -1,47 +1,61 @@
 package main
 
 import (
+	"fmt"
+	"image"
+	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"nightseg/calibrate/gate"
 	"nightseg/calibrate/quantize"
 	"nightseg/model"
 	"nightseg/model/onnx"
 )
+
+// node is a node with a weight, where one is named; that of /tell has a bias, too.
+func node(op, name, in, weight, out string) *onnx.Node {
+	inputs := []string{in}
+	if weight != "" {
+		inputs = append(inputs, weight)
+	}
+	if weight == "tell.weight" {
+		inputs = append(inputs, "tell.bias")
+	}
+	return &onnx.Node{Op: op, Name: name, Inputs: inputs, Outputs: []string{out}}
+}
+
+// plane is an input or output of 32 x 48 pixels.
+func plane(name string, channels int64) *onnx.Value {
+	v := onnx.NewValue(name, onnx.Float)
+	v.Type.Tensor.Shape = &onnx.Shape{}
+	for _, d := range []int64{1, channels, 32, 48} {
+		v.Type.Tensor.Shape.Dims = append(v.Type.Tensor.Shape.Dims, &onnx.Dim{Value: d})
+	}
+	return v
+}
+
+// tell are the weights of a last layer that calls a pixel bright where its first three
+// channels are more than 1 together.
+func tell() []*onnx.Tensor {
+	return []*onnx.Tensor{
+		onnx.NewFloats("tell.weight", []float32{1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 3, 4, 1, 1),
+		onnx.NewFloats("tell.bias", []float32{0, 1, 0}, 3),
+	}
+}
 
 // ruinousBundle has a network that tells bright from dark in three layers; in 8
 // bits the one in the middle ruins it: beside its large weight, which meets only
 // zeros, the others round to nothing. With twice, there are two of it.
 func ruinousBundle(t *testing.T, twice bool) string {
 	t.Helper()
-	node := func(op, name, in, weight, out string) *onnx.Node {
-		inputs := []string{in}
-		if weight != "" {
-			inputs = append(inputs, weight)
-		}
-		if weight == "tell.weight" {
-			inputs = append(inputs, "tell.bias")
-		}
-		return &onnx.Node{Op: op, Name: name, Inputs: inputs, Outputs: []string{out}}
-	}
-	shaped := func(name string, c, h, w int64) *onnx.Value {
-		v := onnx.NewValue(name, onnx.Float)
-		v.Type.Tensor.Shape = &onnx.Shape{}
-		for _, d := range []int64{1, c, h, w} {
-			v.Type.Tensor.Shape.Dims = append(v.Type.Tensor.Shape.Dims, &onnx.Dim{Value: d})
-		}
-		return v
-	}
 	ruin := []float32{1, 0, 0, 1000, 0, 1, 0, 1000, 0, 0, 1, 1000, 0, 0, 0, 1000}
 	g := &onnx.Graph{
-		Name: "g", Inputs: []*onnx.Value{shaped("x", 3, 32, 48)}, Outputs: []*onnx.Value{shaped("logits", 3, 32, 48)},
-		Initializers: []*onnx.Tensor{
+		Name: "g", Inputs: []*onnx.Value{plane("x", 3)}, Outputs: []*onnx.Value{plane("logits", 3)},
+		Initializers: append(tell(),
 			onnx.NewFloats("take.weight", []float32{1, 0, 0, 0, 1, 0, 0, 0, 1, -1, 0, 0}, 4, 3, 1, 1),
-			onnx.NewFloats("ruin.weight", ruin, 4, 4, 1, 1), onnx.NewFloats("ruin2.weight", ruin, 4, 4, 1, 1),
-			onnx.NewFloats("tell.weight", []float32{1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 3, 4, 1, 1),
-			onnx.NewFloats("tell.bias", []float32{0, 1, 0}, 3),
-		},
+			onnx.NewFloats("ruin.weight", ruin, 4, 4, 1, 1), onnx.NewFloats("ruin2.weight", ruin, 4, 4, 1, 1)),
 		Nodes: []*onnx.Node{
 			node("Conv", "/take", "x", "take.weight", "a"), node("Relu", "/relu", "a", "", "b"),
 			node("Conv", "/ruin", "b", "ruin.weight", "c"),
@@ -53,6 +67,12 @@ func ruinousBundle(t *testing.T, twice bool) string {
 		last = "d"
 	}
 	g.Nodes = append(g.Nodes, node("Conv", "/tell", last, "tell.weight", "logits"))
+	return netBundle(t, g)
+}
+
+// netBundle is a bundle of a float network of 32 x 48 pixels with three classes.
+func netBundle(t *testing.T, g *onnx.Graph) string {
+	t.Helper()
 	data, err := (&onnx.Model{IRVersion: 8, Opsets: []*onnx.Opset{{Version: 17}}, Graph: g}).Marshal()
 	if err != nil {
 		t.Fatal(err)
@@ -106,6 +126,64 @@ func TestQuantizeGivesBackTheRuinousLayer(t *testing.T) {
 		if code != exitDone || !strings.Contains(text, want) {
 			t.Errorf("verify: exit code %d, no %q in %s%s", code, want, text, errOut)
 		}
+	}
+}
+
+// A network whose fourth channel leaps where a pixel is white, which one of the drive
+// is: with its extreme in the range, all else rounds to nothing.
+func leapingBundle(t *testing.T) (bundle, drive string) {
+	t.Helper()
+	drive = t.TempDir()
+	random := rand.New(rand.NewPCG(1, 1))
+	for i := range 60 {
+		img := image.NewRGBA(image.Rect(0, 0, 48, 32))
+		for k := range img.Pix {
+			img.Pix[k] = uint8(random.IntN(200))
+			if k%4 == 3 || i == 30 && k < 4 {
+				img.Pix[k] = 255
+			}
+		}
+		savePNG(t, filepath.Join(drive, fmt.Sprintf("%02d.png", i)), img)
+	}
+	leap := []float32{1, 0, 0, 0, 1, 0, 0, 0, 1, 1000, 1000, 1000}
+	return netBundle(t, &onnx.Graph{
+		Name: "g", Inputs: []*onnx.Value{plane("x", 3)}, Outputs: []*onnx.Value{plane("logits", 3)},
+		Initializers: append(tell(), onnx.NewFloats("take.weight", leap, 4, 3, 1, 1),
+			onnx.NewFloats("take.bias", []float32{0, 0, 0, -2700}, 4)),
+		Nodes: []*onnx.Node{
+			{Op: "Conv", Name: "/take", Inputs: []string{"x", "take.weight", "take.bias"}, Outputs: []string{"a"}},
+			node("Relu", "/relu", "a", "", "b"), node("Conv", "/tell", "b", "tell.weight", "logits"),
+		},
+	}), drive
+}
+
+// Before layers are given back, the gate is asked about other ranges.
+func TestQuantizeTriesOtherRanges(t *testing.T) {
+	needEngine(t)
+	bundle, drive := leapingBundle(t)
+	out := filepath.Join(t.TempDir(), "mine")
+	args := quantizeArgs(bundle, out, "--source", drive, "--keep-float", "none")
+	code, text, errOut := command(t, append(args, "--observer", "minmax")...)
+	if code != exitRefused {
+		t.Fatalf("minmax: exit code %d, %s%s", code, text, errOut)
+	}
+	if err := quantize.Done(out); err != nil {
+		t.Fatal(err)
+	}
+	var r quantizeDone
+	commandJSON(t, exitDone, &r, args...)
+	if r.Gate == nil || !gate.Holds(r.Gate.Figures) || r.Search != nil || len(r.Float["segment"]) > 0 {
+		t.Errorf("%+v", r)
+	}
+	b, err := model.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if how := quantize.ReadRecord(b).String(); !strings.Contains(how, "segment percentile 99.999") {
+		t.Errorf("made with %s", how)
+	}
+	if !strings.Contains(string(b.Calibration), `"worst": "IoU of`) {
+		t.Errorf("what was refused is not kept: %s", b.Calibration)
 	}
 }
 

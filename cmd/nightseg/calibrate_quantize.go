@@ -70,9 +70,10 @@ func newCalibrateQuantize(a *app) *cobra.Command {
 		Long: "quantize runs the float networks of a bundle on frames of a drive, each relit by the relight\n" +
 			"network before it reaches the segmentation network, gathers the ranges of the values inside, and\n" +
 			"makes int8 networks. Python is not needed. Then it asks the gate (see calibrate gate): over the\n" +
-			"drive, or on --images with --labels. Where int8 is not as good as float, it measures how much each\n" +
-			"layer costs, and gives layers back to float, the most sensitive first, until the gate holds. What\n" +
-			"holds goes into a new version of the bundle, with golden vectors and records.\n\n" +
+			"drive, or on --images with --labels. Where int8 is not as good as float, it makes the ranges in\n" +
+			"other ways; where that is not enough, it measures how much each layer costs, and gives layers back\n" +
+			"to float, the most sensitive first, until the gate holds. What holds goes into a new version of the\n" +
+			"bundle, with golden vectors and records.\n\n" +
 			"The drive is played several times: give a recording, not a live camera. Work that is broken off\n" +
 			"goes on where it was when the same command is given again: it is kept in OUT.calibration.json until\n" +
 			"the bundle is written. The same drive and settings give the same ranges on one machine and\n" +
@@ -100,8 +101,8 @@ func (f *rangeFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.bundle, "bundle", "", "bundle with the float networks, or the name of one that ships: "+
 		checkoutBundle+" or "+packageBundle)
 	fs.StringVar(&f.source, "source", "", "the drive: a folder of pictures, a video file, or synth://...")
-	fs.StringVar(&f.observer, "observer", string(ranges.MinMax),
-		"how ranges of the segmentation network are made: minmax, percentile, mse or entropy")
+	fs.StringVar(&f.observer, "observer", observerAuto, "how ranges of the segmentation network are made: minmax, "+
+		"percentile, mse or entropy; auto: minmax, and where the gate refuses it, percentile 99.999 or mse")
 	fs.Float64Var(&f.percentile, "percentile", 99.99, "share of the values within the range, with --observer percentile")
 	fs.IntVar(&f.frames, "frames", 64, "frames of the drive to run")
 	fs.IntVar(&f.scan, "scan", 20000, "frames of the drive to look at, at most")
@@ -138,9 +139,8 @@ func (f *rangeFlags) check() error {
 			return fail(exitRefused, "%s is a test set: networks are made and chosen on another one", sets[0])
 		}
 	}
-	s := ranges.Settings{Method: ranges.Method(f.observer), Percentile: f.percentile}
-	if err := s.Validate(); err != nil {
-		return fail(exitUsage, "--observer, --percentile: %w", err)
+	if err := f.observers()[0].Validate(); err != nil {
+		return fail(exitUsage, "--observer, --percentile: %w; the default is --observer auto", err)
 	}
 	for flag, n := range map[string]int{
 		"frames": f.frames, "scan": f.scan, "gate-frames": f.gateFrames, "sensitivity-frames": f.sensitive,
@@ -272,8 +272,8 @@ func (a *app) writeIntegers(f *quantizeFlags, b *model.Bundle, r *quantize.Resul
 func (a *app) quantizeOptions(f *rangeFlags, b *model.Bundle, out string, keep []string) quantize.Options {
 	return quantize.Options{
 		Bundle: b, Out: out, Drive: filepath.Base(camera.Redact(f.source)),
-		Observer: ranges.Settings{Method: ranges.Method(f.observer), Percentile: f.percentile},
-		Frames:   f.frames, Scan: f.scan, Keep: keep, Weights: f.weights, Chooser: pick.New(picked * f.frames),
+		Observer: f.observers()[0], Frames: f.frames, Scan: f.scan, Keep: keep, Weights: f.weights,
+		Chooser: pick.New(picked * f.frames),
 		Threads: f.Threads, Machine: machineName(),
 		Open: func(ctx context.Context) (quantize.Source, error) { return f.drive(ctx, b) },
 		Load: f.load,
@@ -281,6 +281,20 @@ func (a *app) quantizeOptions(f *rangeFlags, b *model.Bundle, out string, keep [
 			bar := a.progress(total, what)
 			return func() { bar.Add(1) }, bar.Done
 		},
+	}
+}
+
+// observerAuto stands for several ways to make ranges.
+const observerAuto = "auto"
+
+// observers are the ways to make ranges, in the order in which the gate is asked
+// about them.
+func (f *rangeFlags) observers() []ranges.Settings {
+	if f.observer != observerAuto {
+		return []ranges.Settings{{Method: ranges.Method(f.observer), Percentile: f.percentile}}
+	}
+	return []ranges.Settings{
+		{Method: ranges.MinMax}, {Method: ranges.Percentile, Percentile: 99.999}, {Method: ranges.MSE},
 	}
 }
 
