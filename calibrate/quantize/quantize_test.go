@@ -161,7 +161,8 @@ func TestObserved(t *testing.T) {
 		t.Error("the ranges are still those by extremes")
 	}
 	var rec Record
-	if err := json.Unmarshal(got.Record, &rec); err != nil || rec.Observer["segment"] != "percentile 90" || rec.Search != "why" {
+	err = json.Unmarshal(got.Record, &rec)
+	if err != nil || rec.Observer["segment"] != "percentile 90" || rec.Search != "why" {
 		t.Errorf("%v, %+v", err, rec)
 	}
 	if _, err := r.Observed(observe.Settings{Method: "most"}, nil); err == nil {
