@@ -20,7 +20,7 @@ done
 rm -rf "$work/chosen" "$work/quantised"
 bin/nightseg calibrate relight --bundle "$work/bundle" --precision fp32 --images "$dev/images" --labels "$dev/labels" \
 	--out "$work/chosen"
-bin/nightseg calibrate quantize --bundle "$work/chosen" --source "$work/drive" --observer percentile --percentile 99.999 \
+bin/nightseg calibrate quantize --bundle "$work/chosen" --source "$work/drive" --observer percentile --percentile 99.9999 \
 	--set-version 5.0.0 --out "$work/quantised"
 rm -rf model/bundles/street-11
 mv "$work/quantised" model/bundles/street-11

@@ -102,7 +102,7 @@ func (f *rangeFlags) add(fs *pflag.FlagSet) {
 		checkoutBundle+" or "+packageBundle)
 	fs.StringVar(&f.source, "source", "", "the drive: a folder of pictures, a video file, or synth://...")
 	fs.StringVar(&f.observer, "observer", observerAuto, "how ranges of the segmentation network are made: minmax, "+
-		"percentile, mse or entropy; auto: minmax, and where the gate refuses it, percentile 99.999 or mse")
+		"percentile, mse or entropy; auto: minmax, and where the gate refuses it, percentile 99.9999, 99.999 or mse")
 	fs.Float64Var(&f.percentile, "percentile", 99.99, "share of the values within the range, with --observer percentile")
 	fs.IntVar(&f.frames, "frames", 64, "frames of the drive to run")
 	fs.IntVar(&f.scan, "scan", 20000, "frames of the drive to look at, at most")
@@ -294,7 +294,8 @@ func (f *rangeFlags) observers() []ranges.Settings {
 		return []ranges.Settings{{Method: ranges.Method(f.observer), Percentile: f.percentile}}
 	}
 	return []ranges.Settings{
-		{Method: ranges.MinMax}, {Method: ranges.Percentile, Percentile: 99.999}, {Method: ranges.MSE},
+		{Method: ranges.MinMax}, {Method: ranges.Percentile, Percentile: 99.9999},
+		{Method: ranges.Percentile, Percentile: 99.999}, {Method: ranges.MSE},
 	}
 }
 
