@@ -294,8 +294,10 @@ func (f *rangeFlags) observers() []ranges.Settings {
 		return []ranges.Settings{{Method: ranges.Method(f.observer), Percentile: f.percentile}}
 	}
 	return []ranges.Settings{
-		{Method: ranges.MinMax}, {Method: ranges.Percentile, Percentile: 99.9999},
-		{Method: ranges.Percentile, Percentile: 99.999}, {Method: ranges.MSE},
+		{Method: ranges.MinMax},
+		{Method: ranges.Percentile, Percentile: 99.9999},
+		{Method: ranges.Percentile, Percentile: 99.999},
+		{Method: ranges.MSE},
 	}
 }
 
