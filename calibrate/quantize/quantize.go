@@ -124,8 +124,14 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	for _, c := range j.state.Chosen {
 		r.Chosen = append(r.Chosen, c.Index)
 	}
-	if r.Parts, err = j.parts(); err == nil {
-		err = r.write(nil)
+	return r.remake(nil)
+}
+
+// remake makes the parts and the networks of what the job has seen.
+func (r *Result) remake(search any) (*Result, error) {
+	var err error
+	if r.Parts, err = r.job.parts(); err == nil {
+		err = r.write(search)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("quantize: %w", err)
@@ -166,14 +172,7 @@ func (r *Result) Observed(o observe.Settings, search any) (*Result, error) {
 	}
 	n, j := *r, *r.job
 	n.job, j.Observer = &j, o
-	var err error
-	if n.Parts, err = j.parts(); err == nil {
-		err = n.write(search)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("quantize: %w", err)
-	}
-	return &n, nil
+	return n.remake(search)
 }
 
 // Note keeps what was found out after the ranges, to go on from there later.

@@ -129,7 +129,7 @@ func TestQuantizeGivesBackTheRuinousLayer(t *testing.T) {
 	}
 }
 
-// A network whose fourth channel leaps where a pixel is white, which one of the drive
+// leapingBundle has a network whose fourth channel leaps where a pixel is white, which one of the drive
 // is: with its extreme in the range, all else rounds to nothing.
 func leapingBundle(t *testing.T) (bundle, drive string) {
 	t.Helper()

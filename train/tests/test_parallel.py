@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from nightseg_train.methods import selftrain, source
 SHARES = (0.3, 0.2, 0.02, 0.18, *[0.3 / 7] * 7)
 LOOP = loop.Loop(precision="fp32", threads=1)
 METHODS = ("source", "hard pixels", "selftrain")
+Count = Callable[[Tensor], Tensor]
 
 
 def make(name: str) -> Learner:
@@ -83,6 +85,20 @@ def test_two_processes_find_the_gradients_of_one(tmp_path: Path) -> None:
         assert apart < 1e-4, name
 
 
+def shared(loss: Callable[[int, Count], Tensor]) -> Tensor:
+    """Return the mean of the losses of two processes, loss(rank, count), that count together."""
+    counts: list[Tensor] = []
+
+    def note(value: Tensor) -> Tensor:
+        counts.append(value.detach())
+        return value.detach()
+
+    for rank in range(2):
+        loss(rank, note)
+    mean = torch.stack(counts).mean(0)
+    return torch.stack([loss(rank, lambda _: mean) for rank in range(2)]).mean()
+
+
 @pytest.mark.parametrize("easy", [1.0, 0.3])
 def test_the_denominator_of_the_cross_entropy_can_be_that_of_all(easy: float) -> None:
     g = torch.Generator().manual_seed(2)
@@ -90,40 +106,22 @@ def test_the_denominator_of_the_cross_entropy_can_be_that_of_all(easy: float) ->
     labels = torch.randint(0, 4, (2, 8, 8), generator=g)
     logits[0] *= 3
     labels[0, 2:] = 255
-    counts: list[Tensor] = []
 
-    def note(value: Tensor) -> Tensor:
-        counts.append(value.detach())
-        return value.detach()
+    def loss(i: int, count: Count) -> Tensor:
+        return losses.cross_entropy(logits[i : i + 1], labels[i : i + 1], weight, easy, count)
 
     whole = losses.cross_entropy(logits, labels, weight, easy)
-    for i in range(2):
-        losses.cross_entropy(logits[i : i + 1], labels[i : i + 1], weight, easy, note)
-    mean = torch.stack(counts).mean(0)
-    parts = [losses.cross_entropy(logits[i : i + 1], labels[i : i + 1], weight, easy, lambda _: mean) for i in range(2)]
-    assert float(sum(parts) / 2) == pytest.approx(float(whole), rel=1e-5)
-    alone = [losses.cross_entropy(logits[i : i + 1], labels[i : i + 1], weight, easy) for i in range(2)]
+    assert float(shared(loss)) == pytest.approx(float(whole), rel=1e-5)
+    alone = [loss(i, Tensor.detach) for i in range(2)]
     assert float(sum(alone) / 2) != pytest.approx(float(whole), rel=1e-2)
 
 
 def test_the_jaccard_loss_of_a_share_is_a_share_of_that_of_all() -> None:
     g = torch.Generator().manual_seed(3)
-    logits, labels = (
-        torch.randn(2, 4, 8, 8, generator=g, requires_grad=True),
-        torch.randint(0, 4, (2, 8, 8), generator=g),
-    )
-    counts: list[Tensor] = []
-
-    def note(value: Tensor) -> Tensor:
-        counts.append(value.detach())
-        return value.detach()
-
+    logits = torch.randn(2, 4, 8, 8, generator=g, requires_grad=True)
+    labels = torch.randint(0, 4, (2, 8, 8), generator=g)
     whole = losses.jaccard(logits, labels)
-    shares = [(logits[i : i + 1], labels[i : i + 1]) for i in range(2)]
-    for x, y in shares:
-        losses.jaccard(x, y, note)
-    mean = torch.stack(counts).mean(0)
-    parts = sum((losses.jaccard(x, y, lambda _: mean) for x, y in shares), torch.zeros(())) / 2
+    parts = shared(lambda i, count: losses.jaccard(logits[i : i + 1], labels[i : i + 1], count))
     assert float(parts.detach()) == pytest.approx(float(whole.detach()), rel=1e-5)
     torch.testing.assert_close(*(torch.autograd.grad(v, logits)[0] for v in (parts, whole)))
 

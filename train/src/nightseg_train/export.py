@@ -32,6 +32,7 @@ from nightseg_train import (
     offsets,
     runs,
     runtime,
+    scoring,
     shapes,
     streams,
 )
@@ -249,7 +250,8 @@ def choose_std(net: runtime.Networks, source: Source, stds: Sequence[float]) -> 
     d = source.nets.decision
     if source.score is None or not stds:
         return d, []
-    rows = [{"std": std, **source.score(d.weighted(net.predictor(), std))} for std in stds]
+    predict = scoring.remembered(net.predictor())
+    rows = [{"std": std, **source.score(d.weighted(predict, std))} for std in stds]
     best = max(rows, key=lambda r: r[loop.CHOOSE])
     return replace(d, std=best["std"]), rows
 

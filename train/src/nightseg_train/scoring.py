@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -29,6 +30,19 @@ def normalise(pixels: Tensor) -> Tensor:
 def to_tensor(picture: data.Picture) -> Tensor:
     """Return RGB bytes H x W x 3 as 1 x 3 x H x W in normalised units."""
     return normalise(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255)
+
+
+def remembered(predict: Predict) -> Predict:
+    """Return the predictor that asks predict once for each picture, to try several things with the same logits."""
+    known: dict[int, Tensor] = {}
+
+    def recall(picture: data.Picture) -> Tensor:
+        key = zlib.crc32(picture.tobytes())
+        if key not in known:
+            known[key] = predict(picture)
+        return known[key]
+
+    return recall
 
 
 def probabilities(predict: Predict, picture: data.Picture, size: tuple[int, int]) -> Tensor:
