@@ -117,13 +117,13 @@ func (l *loop) report(ready int, err error) {
 	}
 }
 
-// wait returns when the loop can play.
-func (l *loop) wait(ctx context.Context) error {
+// wait returns when so many frames are drawn, or all.
+func (l *loop) wait(ctx context.Context, frames int) error {
 	for {
 		l.mu.Lock()
 		ready, err := l.ready, l.err
 		l.mu.Unlock()
-		if ready >= min(firstFrames, l.frames) {
+		if ready >= min(frames, l.frames) {
 			return nil
 		}
 		if err != nil {

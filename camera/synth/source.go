@@ -112,6 +112,16 @@ func (s *Source) openDrive() (err error) {
 // that the loop has.
 func (s *Source) Options() SourceOptions { return s.o }
 
+// Drawn returns when a Realtime source has drawn its whole loop, from when on a
+// frame costs a copy: networks that run beside are slowed down until then. It
+// returns at once without Realtime.
+func (s *Source) Drawn(ctx context.Context) error {
+	if s.loop == nil {
+		return nil
+	}
+	return s.loop.wait(ctx, s.loop.frames)
+}
+
 // Next writes the next frame into dst; io.EOF ends a drive of limited length.
 // With Realtime it returns at the frame's time: frames that nobody fetched are
 // skipped and counted in DroppedBefore of the next.
@@ -131,7 +141,7 @@ func (s *Source) Next(ctx context.Context, dst *frame.Frame) error {
 	if !s.o.Realtime {
 		return s.nextDrawn(dst)
 	}
-	if err := s.loop.wait(ctx); err != nil {
+	if err := s.loop.wait(ctx, firstFrames); err != nil {
 		if s.isClosed() {
 			return fmt.Errorf("synth: %w", errClosed)
 		}

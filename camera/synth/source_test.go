@@ -245,3 +245,27 @@ func BenchmarkPlay(b *testing.B) {
 		next(b, s, &f)
 	}
 }
+
+func TestDrawnWaitsForTheWholeLoop(t *testing.T) {
+	o := live()
+	o.LoopFrames = 9
+	r := newRenderer(t, o.Params)
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, o)
+		if err := s.Drawn(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var f frame.Frame
+		for n := range o.LoopFrames {
+			next(t, s, &f)
+			if pix, _ := draw(t, r, n); !bytes.Equal(f.Pix, pix) {
+				t.Fatalf("frame %d is another one: the loop was shown to and fro before it was whole", n)
+			}
+		}
+		stopped, stop := context.WithCancel(t.Context())
+		stop()
+		if err := open(t, live()).Drawn(stopped); err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v, want none or that of the context", err)
+		}
+	})
+}

@@ -128,6 +128,9 @@ func (a *app) drive(
 	if err := awaitSubscriber(ctx, l, "front", connectWait); err != nil {
 		return errors.Join(err, watchErr)
 	}
+	if err := src.Drawn(ctx); err != nil {
+		return err
+	}
 	l.status(false, "")
 	if err := l.sendMeta(who.run, b, e.Info(), []cameraMeta{{"front", "synth"}}); err != nil {
 		return err
