@@ -1,9 +1,14 @@
-"""Distillation: cross-entropy to a teacher's probabilities."""
+"""Probabilities of logits; distillation: cross-entropy to a teacher's probabilities."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional as F
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """Return the probabilities of logits, both N x C x H x W, without a copy where the logits are channels last."""
+    return logits.permute(0, 2, 3, 1).softmax(3).permute(0, 3, 1, 2)
 
 
 def distillation(logits: Tensor, target: Tensor, floor: float) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nightseg_train.classes import IGNORE
+from nightseg_train.losses.soft import softmax
 
 SURE_LOGIT = 0.4  # from here on the day picture has the larger say (D1); on raw logits (D2)
 DAY_SHARE = (0.2, 0.8)  # of the day logit in the mix: below SURE_LOGIT, above it
@@ -97,14 +98,14 @@ def static_loss(
     ids = list(static)
     held = torch.promote_types(night_logits.dtype, torch.float32)  # half precision would lose 1 - eps
     place, kept = _places(label, ids, c), weight[ids].to(held)
-    prob = night_logits[:, _channels(static)].to(held).contiguous().softmax(1)  # channels last it would be slow
+    prob = softmax(night_logits[:, _channels(static)].to(held)).permute(0, 2, 3, 1)
     if neighbourhood:
         right = F.one_hot(place, len(ids) + 1).permute(0, 3, 1, 2).to(held)
         right = F.max_pool2d(right, 3, stride=1, padding=1)[:, :-1]  # void neighbours have no say
-        best = (kept.view(1, -1, 1, 1) * prob * right).max(1).values
+        best = (kept * prob * right.permute(0, 2, 3, 1)).amax(3)
     else:
         own = place.clamp_max(len(ids) - 1)
-        best = kept[own] * prob.gather(1, own[:, None])[:, 0]
+        best = kept[own] * prob.gather(3, own[..., None])[..., 0]
     p = best[valid].clamp(eps, 1 - eps)
     return (-((1 - p) ** gamma) * p.log()).sum() / pixels
 

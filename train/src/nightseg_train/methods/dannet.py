@@ -151,7 +151,7 @@ class Dannet:
             raise ValueError("dannet: the batch holds no labels of its source pictures")
         yield {"source": self._entropy(logits, batch.labels.long()), "light_source": s.light_source * light}
 
-        seen = logits.detach().softmax(1)
+        seen = losses.softmax(logits.detach())
         for name, judge, teach in (("day", self.judge_day, teach_day), ("night", self.judge_night, teach_night)):
             yield {f"judge_{name}_source": losses.least_squares(judge(seen).float(), losses.SOURCE) / 2}
             yield {f"judge_{name}_{name}": teach}
@@ -221,7 +221,7 @@ def _look(judge: nn.Module, logits: Tensor) -> tuple[Tensor, Tensor]:
     The first has a gradient to the logits only and the second to the judge only, although both come from one forward
     pass: the gradients are taken here, and the pass is forgotten.
     """
-    seen, weights = logits.softmax(1), tuple(judge.parameters())
+    seen, weights = losses.softmax(logits), tuple(judge.parameters())
     shown = seen.detach().requires_grad_()
     told: Tensor = judge(shown).float()
     fool, teach = losses.least_squares(told, losses.SOURCE), losses.least_squares(told, losses.TARGET) / 2
