@@ -38,13 +38,19 @@ TRAINER = common.ROOT / ".cache/venv/train/bin/python"
 ESPNET = "ESPNetv2, Cityscapes weights untouched"
 
 
+def stds(bundle: Path) -> str:
+    """Return the stds that a bundle is scored at: without class weights, its own, and the official 0.16 of DANNet."""
+    own = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))["reweight"]["std"]
+    return ",".join(f"{v:g}" for v in sorted({0.0, float(own), 0.16}))
+
+
 def score(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """Score the bundle on a set; a look at a test set is logged by the program."""
     folder = SHARED / "data" / SETS[name]
     command = [
         common.program(), "eval", "--images", str(folder / "images"), "--labels", str(folder / "labels"),
         "--bundle", str(args.bundle), "--provider", args.provider, "--precision", "fp32,int8",
-        "--relight", "none,network", "--std", args.std, "--gate", "always", "--log", str(args.log), "--json",
+        "--relight", "none,network", "--std", args.std or stds(args.bundle), "--gate", "always", "--log", str(args.log), "--json",
     ]  # fmt: skip
     if name in NIGHT:
         command += ["--apart", APART]
@@ -197,7 +203,7 @@ def main(argv: list[str] | None = None) -> int:
                    help="sets to score (default: those to choose on)")  # fmt: skip
     p.add_argument("--bundle", type=Path, default=common.BUNDLE, help="folder of the networks")
     p.add_argument("--provider", default="auto", help="of the networks")
-    p.add_argument("--std", default="0,0.05,0.16", help="stds of the class weights, comma between them")
+    p.add_argument("--std", help="stds of the class weights, comma between them (default: 0, the bundle's own, 0.16)")
     p.add_argument("--docs", type=Path, help="Markdown file to put the tables into, between marks")
     p.add_argument("--keep", type=Path, default=common.ROOT / "docs/accuracy", help="folder of what was found, as JSON")
     p.add_argument("--log", type=Path, default=common.ROOT / "docs/looks.csv", help="log of looks at test sets")
