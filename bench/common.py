@@ -326,9 +326,8 @@ def _mosquitto(folder: Path, load: Load | None) -> Iterator[str]:
         yield f"mqtt://127.0.0.1:{port}"
 
 
-@contextmanager
-def mosquitto(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run mosquitto on a port of the loopback address.
+def mosquitto_program() -> str:
+    """Return the path of mosquitto.
 
     Raises:
         FileNotFoundError: it is not installed.
@@ -336,9 +335,20 @@ def mosquitto(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
     if not found:
         raise FileNotFoundError("mosquitto is missing; on Debian: apt-get install mosquitto (or --broker process)")
+    return found
+
+
+@contextmanager
+def mosquitto(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run mosquitto on a port of the loopback address.
+
+    Raises:
+        FileNotFoundError: it is not installed.
+    """
+    path = mosquitto_program()
     settings = folder / "mosquitto.conf"
     settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n", encoding="utf-8")
-    child = subprocess.Popen([found, "-c", str(settings)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen([path, "-c", str(settings)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         await_port(port, child)
         yield child

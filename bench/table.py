@@ -125,6 +125,7 @@ def measure(args: argparse.Namespace) -> None:
     load = Load()
     if args.gpu:
         return graphics(args)
+    common.mosquitto_program()  # versus, which comes last, needs it
     load.quiet(args.force)
     limits: list[Limit] = []
     found: dict[str, Any] = {}

@@ -22,11 +22,12 @@ type relightFlags struct {
 	outFlags
 	labelledFlags
 	modes []string
+	worth float64 // points of mIoU
 }
 
 // relightRule says how the mode is chosen; modes are listed from the cheapest on.
 const relightRule = "the first, which is the cheapest, that is not surely behind the best " +
-	"(the interval of the difference holds 0)"
+	"by more than --worth (the interval of the difference reaches it)"
 
 func newCalibrateRelight(a *app) *cobra.Command {
 	f := &relightFlags{}
@@ -48,6 +49,7 @@ func newCalibrateRelight(a *app) *cobra.Command {
 	f.labelledFlags.add(fs)
 	fs.StringSliceVar(&f.modes, "relight", nil, "modes to try, the cheapest first (default: none, gamma, clahe, and "+
 		"network where the bundle has it)")
+	fs.Float64Var(&f.worth, "worth", 0, "points of mIoU that a dearer mode must surely bring")
 	f.outFlags.add(fs)
 	return c
 }
@@ -58,6 +60,9 @@ func (f *relightFlags) check() error {
 	}
 	if err := f.outFlags.check(); err != nil {
 		return err
+	}
+	if !(f.worth >= 0 && f.worth < 100) {
+		return fail(exitUsage, "--worth %g is outside 0 to 100 points", f.worth)
 	}
 	return new(lookFlags).guard(f.images, f.labels)
 }
@@ -136,6 +141,7 @@ type relightReport struct {
 	Modes     []relightPoint `json:"modes"`
 	Chosen    relightPoint   `json:"chosen"`
 	Rule      string         `json:"rule"`
+	Worth     float64        `json:"worth"`
 	Out       *written       `json:"out,omitempty"`
 }
 
@@ -153,7 +159,7 @@ func newRelightReport(f *relightFlags, ev *evaluation) *relightReport {
 	b, all := ev.bundle, ev.variants()
 	r := &relightReport{
 		Bundle: b.Name + " " + b.Version, SHA256: b.SHA256, Engine: ev.source, Precision: all[0].precision,
-		Set: setName(f.images), Frames: len(ev.lumas), Block: boot.Block, Rule: relightRule,
+		Set: setName(f.images), Frames: len(ev.lumas), Block: boot.Block, Rule: relightRule, Worth: f.worth,
 	}
 	miou := func(c *score.Confusion) float64 { return c.MIoU() }
 	best := slices.MaxFunc(all, func(a, b *evalVariant) int {
@@ -169,7 +175,7 @@ func newRelightReport(f *relightFlags, ev *evaluation) *relightReport {
 			p.Gain = p.MIoU - r.Modes[0].MIoU
 		}
 		r.Modes = append(r.Modes, p)
-		if r.Chosen.Mode == "" && p.Behind.High >= 0 {
+		if r.Chosen.Mode == "" && p.Behind.High >= -f.worth {
 			r.Chosen = p
 		}
 	}

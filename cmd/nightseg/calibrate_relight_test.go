@@ -44,6 +44,13 @@ func TestCalibrateRelight(t *testing.T) {
 	if s, bad := stagesOf(l, b); len(bad) > 0 || s.relight.Mode.String() != r.Chosen.Mode {
 		t.Errorf("relight.mode: bundle is %v, %v", s.relight.Mode, bad)
 	}
+	commandJSON(t, exitDone, &r, append([]string{"calibrate", "relight", "--worth", "99"}, args...)...)
+	if r.Chosen != r.Modes[0] {
+		t.Errorf("nothing brings 99 points, and chosen is %+v", r.Chosen)
+	}
+	if code, _, _ := command(t, append([]string{"calibrate", "relight", "--worth", "-1"}, args...)...); code != exitUsage {
+		t.Errorf("--worth -1: exit code %d", code)
+	}
 	tiny, err := model.Open(tinyBundle(t))
 	if err != nil {
 		t.Fatal(err)

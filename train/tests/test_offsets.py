@@ -54,6 +54,16 @@ def test_of_equal_offsets_none_is_taken() -> None:
     assert found.tolist() == [0.0, 0.0, 0.0]
 
 
+def test_an_offset_that_costs_a_part_is_not_taken() -> None:
+    def score(predict: scoring.Predict) -> Mapping[str, float]:
+        at = float(predict(PICTURES[0])[0, 0])
+        return {"day": -max(at - 0.5, 0.0), "night": at, loop.CHOOSE: at}
+
+    found, rows = offsets.choose(Net(), score, ("a", "b", "c"), ("a",), (0.25, 0.5, 1.0))
+    assert found.tolist() == [0.5, 0.0, 0.0]
+    assert rows[-1][loop.CHOOSE] == 1.0
+
+
 def test_a_class_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="raised: 'tram' is none of the classes a, b, c"):
         offsets.choose(Net(), likes((0.0, 0.0, 0.0)), ("a", "b", "c"), ("tram",), (0.5,))

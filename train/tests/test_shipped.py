@@ -12,11 +12,14 @@ import pytest
 import torch
 
 from nightseg_train import config, data, fit, scoring, shipped, targets
+from nightseg_train.classes import CAMVID
 from nightseg_train.nets import registry
+from nightseg_train.nets.espnetv2 import ESPNetv2
 from nightseg_train.nets.lite import LiteSeg
 from nightseg_train.origins import Origin
 
 STREET = config.ROOT / "model/bundles/street-11"
+SEEN = fit.Labelled(CAMVID, (1 / 11,) * 11, 0.0)
 
 
 def picture(seed: int = 1) -> data.Picture:
@@ -49,6 +52,44 @@ def test_settled_norms_change_nothing_until_it_learns(net: LiteSeg) -> None:
         with_statistics_of_the_batch = net(x)
         net.eval()
     assert (with_statistics_of_the_batch - before).abs().mean() < 0.01 * before.abs().mean()
+
+
+def test_folded_networks_give_the_same_logits() -> None:
+    torch.manual_seed(3)
+    net, other = (registry.segment(registry.LITE, 4).eval() for _ in range(2))
+    for norm in (m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.running_mean.uniform_(-0.1, 0.1)
+        norm.running_var.uniform_(0.5, 2)
+        torch.nn.init.uniform_(norm.weight, 0.5, 2)
+        torch.nn.init.uniform_(norm.bias, -0.5, 0.5)
+    shipped.fill(other, shipped.fold(net))
+    x = scoring.to_tensor(picture()[:128, :128])
+    with torch.inference_mode():
+        assert torch.allclose(net(x), other(x), atol=1e-4 * float(np.ptp(net(x).numpy())))
+
+
+def test_a_run_begins_with_the_mean_of_networks(net: LiteSeg, tmp_path: Path) -> None:
+    method = fit.METHODS["source"](fit.Fit("x", "source"), SEEN)
+    segment = method.modules()["segment"]
+    torch.save({"modules": {"segment": segment.state_dict()}}, tmp_path / "a.pt")
+    first, second = shipped.fold(segment), shipped.fold(net)
+    start = (f"segment={tmp_path / 'a.pt'} + {STREET}",)
+    assert fit.begin(method, start, Path("/")) == [segment]
+    for name, (weight, bias) in shipped.fold(segment).items():
+        assert torch.allclose(weight, (first[name][0] + second[name][0]) / 2, atol=1e-5)
+        assert torch.allclose(bias, (first[name][1] + second[name][1]) / 2, atol=1e-5)
+    rests_on = fit.origin(fit.Fit("x", "source", start=start), Path("/"))
+    assert set(shipped.origin(STREET).labels) <= set(rests_on.labels)
+
+
+def test_what_has_no_mean_is_refused() -> None:
+    ours, other = shipped.fold(registry.segment(registry.LITE, 4)), shipped.fold(registry.segment(registry.LITE, 5))
+    with pytest.raises(ValueError, match=r"head\.1 is not in all of them"):
+        shipped.mean([ours, other])
+    with pytest.raises(ValueError, match="norms of a ESPNetv2 cannot be folded"):
+        shipped.fold(ESPNetv2())
 
 
 def test_other_networks_are_refused(tmp_path: Path) -> None:

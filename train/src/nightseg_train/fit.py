@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ class Fit:
         method: which method; its settings are below its own name.
         start: NETWORK=FILE each: a snapshot of another run, weights in the layout of DANNet's authors or of this
             package, ESPNetv2's from Cityscapes (.safetensors), or for segment the folder of a bundle; segment=imagenet
-            starts the encoder of lite0 from its published weights.
+            starts the encoder of lite0 from its published weights. FILE + FILE is the mean of both networks.
         size: height and width that pictures are stretched to when they are scored.
         streams, windows: what is read, one of the two: DANNet's paired crops from files, or windows of pictures in
             memory.
@@ -127,8 +128,7 @@ def origin(s: Fit, base: Path) -> Origin:
     """
     parts = (*s.streams.source, *s.windows.labelled, *s.windows.rendered)
     found = Origin(tuple(f"{p.set} {p.part}" for p in parts))
-    for entry in s.start:
-        file = entry.partition("=")[2]
+    for file in chain.from_iterable(_started(entry)[1] for entry in s.start):
         if file == IMAGENET:
             found |= Origin(weights=(origins.IMAGENET,))
         elif file.endswith(".safetensors"):
@@ -204,10 +204,10 @@ METHODS: dict[str, Callable[[Fit, Labelled], Learner]] = {
 
 
 def begin(method: Method, start: Sequence[str], base: Path) -> list[nn.Module]:
-    """Load weights into networks; each of start is NETWORK=FILE, or NETWORK=imagenet.
+    """Load weights into networks; each of start is NETWORK=FILE, NETWORK=FILE + FILE (their mean) or NETWORK=imagenet.
 
     Returns:
-        The networks that are of bundles: their norms have no statistics yet.
+        The networks whose norms have no statistics yet: those of bundles, and means.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -215,32 +215,49 @@ def begin(method: Method, start: Sequence[str], base: Path) -> list[nn.Module]:
     """
     modules, unsettled = method.modules(), []
     for entry in start:
-        name, _, file = entry.partition("=")
-        if name not in modules or not file:
+        name, files = _started(entry)
+        if name not in modules or not all(files):
             raise ValueError(f"start: {entry!r} is not NETWORK=FILE with one of {', '.join(modules)}")
-        net = modules[name]
-        if file == IMAGENET:
-            if not isinstance(net, lite.LiteSeg):
-                raise ValueError(f"start: there are no ImageNet weights for {name}, a {type(net).__name__}")
-            lite.start_from(net.encoder, lite.imagenet())
-        elif file.endswith(".safetensors"):
-            if not isinstance(net, ESPNetv2):
-                raise ValueError(f"start: {file} is for espnetv2, and {name} is a {type(net).__name__}")
-            published = ESPNetv2()
-            released.load(published, load_file(str(base / file)))
-            net.load_state_dict(camvid_head(published).state_dict())
-        elif shipped.is_bundle(base / file):
-            if name != "segment":
-                raise ValueError(
-                    f"start: {file} is a bundle, of which training begins with the segmentation network alone"
-                )
-            shipped.load(net, base / file, other_classes=True)
+        net, folded = modules[name], []
+        for file in files:
+            settled = _load(net, name, file, base)
+            if len(files) > 1:
+                folded.append(shipped.fold(net))
+        if folded:
+            shipped.fill(net, shipped.mean(folded))
+        if folded or not settled:
             unsettled.append(net)
-        else:
-            state = checkpoint.load(base / file)
-            snapshot = state.get("modules") if state else None
-            released.load(net, snapshot[name] if isinstance(snapshot, dict) else base / file)
     return unsettled
+
+
+def _started(entry: str) -> tuple[str, list[str]]:
+    """Return the network and the files of an entry of start."""
+    name, _, files = entry.partition("=")
+    return name, [one.strip() for one in files.split(" + ")]
+
+
+def _load(net: nn.Module, name: str, file: str, base: Path) -> bool:
+    """Load weights into the network of that name; return whether its norms have statistics."""
+    if file == IMAGENET:
+        if not isinstance(net, lite.LiteSeg):
+            raise ValueError(f"start: there are no ImageNet weights for {name}, a {type(net).__name__}")
+        lite.start_from(net.encoder, lite.imagenet())
+    elif file.endswith(".safetensors"):
+        if not isinstance(net, ESPNetv2):
+            raise ValueError(f"start: {file} is for espnetv2, and {name} is a {type(net).__name__}")
+        published = ESPNetv2()
+        released.load(published, load_file(str(base / file)))
+        net.load_state_dict(camvid_head(published).state_dict())
+    elif shipped.is_bundle(base / file):
+        if name != "segment":
+            raise ValueError(f"start: {file} is a bundle, of which training begins with the segmentation network alone")
+        shipped.load(net, base / file, other_classes=True)
+        return False
+    else:
+        state = checkpoint.load(base / file)
+        snapshot = state.get("modules") if state else None
+        released.load(net, snapshot[name] if isinstance(snapshot, dict) else base / file)
+    return True
 
 
 def scorer(

@@ -7,7 +7,7 @@ half of the best F1, not one half; Lipton et al., arXiv 1402.1892). In the graph
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,10 @@ Row = dict[str, object]
 def choose(
     predict: scoring.Predict, score: Score, names: Sequence[str], raised: Sequence[str], tried: Sequence[float]
 ) -> tuple[Tensor, list[Row]]:
-    """Return the offset of each class, chosen by "choose" for one after the other, and what all that were tried scored.
+    """Return the offset of each class, chosen for one after the other, and what all that were tried scored.
+
+    It is the best by "choose" of those with which no part scores worse than without: a few frames of one kind say too
+    much of a class otherwise.
 
     Args:
         predict: gives the logits, 1 x classes x h x w; each picture is shown to it once.
@@ -43,13 +46,13 @@ def choose(
     for name in raised:
         if name not in names:
             raise ValueError(f"raised: {name!r} is none of the classes {', '.join(names)}")
-        at, scores = list(names).index(name), dict[float, float]()
-        for offset in sorted({0.0, *tried}):
+        at, scores = list(names).index(name), dict[float, Mapping[str, float]]()
+        for offset in (0.0, *sorted({*tried} - {0.0})):
             offsets[at] = offset
-            found = dict(score(logits))
-            scores[offset] = found[loop.CHOOSE]
-            rows.append({"class": name, "offset": offset, **found})
-        offsets[at] = max(scores, key=lambda offset: scores[offset])
+            scores[offset] = dict(score(logits))
+            rows.append({"class": name, "offset": offset, **scores[offset]})
+        harmless = [o for o, found in scores.items() if all(found[part] >= v for part, v in scores[0.0].items())]
+        offsets[at] = max(harmless, key=lambda offset: scores[offset][loop.CHOOSE])
     return offsets, rows
 
 

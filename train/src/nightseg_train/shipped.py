@@ -2,14 +2,15 @@
 
 A bundle's ONNX file has no batch norms any more: each is folded into the convolution before it. Here its values become
 weights of a network with norms again, which gives the same logits. Bundles of `export` are meant, whose nodes are named
-by the parts of the network; heads that are for training alone are not in them and stay as they are.
+by the parts of the network; heads that are for training alone are not in them and stay as they are. In this form
+networks can be averaged, too.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from nightseg_train.origins import Origin
 
 log = logging.getLogger(__name__)
 LAST = "head.1"  # the layer that gives the logits
+AUXILIARY = "aux."  # heads for training alone
 Folded = dict[str, tuple[Tensor, Tensor]]  # part of the network -> weight, bias
 
 
@@ -49,27 +51,83 @@ def load(net: nn.Module, folder: Path, other_classes: bool = False) -> None:
         FileNotFoundError: the bundle has no float network.
         ValueError: it is another network; the message names the part.
     """
+    modules, found = dict(net.named_modules()), _folded(folder)
+    last = modules.get(LAST)
+    if other_classes and isinstance(last, nn.Conv2d) and LAST in found and len(last.weight) != len(found[LAST][0]):
+        log.info("%s: other classes, the last layer begins anew", folder)
+        assert last.bias is not None  # noqa: S101 - made with one
+        found[LAST] = (last.weight.detach().clone(), last.bias.detach().clone())
+    try:
+        fill(net, found)
+    except ValueError as fault:
+        raise ValueError(f"{folder}: {fault}") from fault
+
+
+def fill(net: nn.Module, found: Folded) -> None:
+    """Give a network folded weights; batch norms get a mean of 0 and a variance of 1.
+
+    Raises:
+        ValueError: they are those of another network; the message names the part.
+    """
     modules = dict(net.named_modules())
-    found = _folded(folder)
     left = {n for n, m in modules.items() if isinstance(m, nn.Conv2d)} - set(found)
-    if left - {n for n in left if n.startswith("aux.")}:
-        raise ValueError(f"{folder}: its segmentation network has no {min(left)}, which this network has")
+    if left - {n for n in left if n.startswith(AUXILIARY)}:
+        raise ValueError(f"the segmentation network has no {min(left)}, which this network has")
     with torch.no_grad():
         for name, (weight, bias) in found.items():
             part = modules.get(name)
-            if other_classes and name == LAST and isinstance(part, nn.Conv2d) and part.weight.shape[0] != len(weight):
-                log.info("%s: other classes, the last layer begins anew", folder)
-                continue
             if not isinstance(part, nn.Conv2d) or part.weight.shape != weight.shape:
-                raise ValueError(f"{folder}: {name} is no part of this network, or of another shape")
+                raise ValueError(f"{name} is no part of this network, or of another shape")
             part.weight.copy_(weight)
             if part.bias is not None:
                 part.bias.copy_(bias)
                 continue
             norm = _norm_behind(modules, name)
             if norm is None:
-                raise ValueError(f"{folder}: no batch norm is behind {name}")
+                raise ValueError(f"no batch norm is behind {name}")
             _set(norm, bias, torch.zeros_like(bias), torch.ones_like(bias))
+
+
+@torch.no_grad()
+def fold(net: nn.Module) -> Folded:
+    """Return the weights of a network's convolutions, each with the batch norm behind it, but for its auxiliary heads.
+
+    Raises:
+        ValueError: a batch norm is not behind a convolution without a bias.
+    """
+    modules, found, norms = dict(net.named_modules()), Folded(), set[nn.Module]()
+    for name, part in modules.items():
+        if not isinstance(part, nn.Conv2d) or name.startswith(AUXILIARY):
+            continue
+        weight, norm = part.weight.detach().clone(), _norm_behind(modules, name)
+        if part.bias is None and norm is not None:
+            mean, var = norm.running_mean, norm.running_var
+            assert mean is not None and var is not None  # noqa: S101 - norms here have statistics
+            gain = norm.weight / (var + norm.eps).sqrt()
+            found[name] = (weight * gain.view(-1, 1, 1, 1), norm.bias - mean * gain)
+            norms.add(norm)
+        else:
+            found[name] = (weight, torch.zeros(len(weight)) if part.bias is None else part.bias.detach().clone())
+    for name, part in modules.items():
+        if isinstance(part, nn.BatchNorm2d) and part not in norms and not name.startswith(AUXILIARY):
+            raise ValueError(f"{name} is behind no convolution: the norms of a {type(net).__name__} cannot be folded")
+    return found
+
+
+def mean(networks: Sequence[Folded]) -> Folded:
+    """Return the mean of the weights of networks with the same parts.
+
+    Networks that went on from one another lie in one valley of the loss, and their mean is often better than each of
+    them (Wortsman et al., arXiv 2109.01903 and 2203.05482).
+
+    Raises:
+        ValueError: the networks have other parts.
+    """
+    for name, (weight, _) in networks[0].items():
+        if any(name not in one or one[name][0].shape != weight.shape for one in networks):
+            raise ValueError(f"a mean of networks: {name} is not in all of them, or of another shape")
+    n = len(networks)
+    return {k: (sum(o[k][0] for o in networks) / n, sum(o[k][1] for o in networks) / n) for k in networks[0]}
 
 
 @dataclass(frozen=True)
