@@ -70,7 +70,9 @@ def test_folded_networks_give_the_same_logits() -> None:
         assert torch.allclose(net(x), other(x), atol=1e-4 * float(np.ptp(net(x).numpy())))
 
 
-def test_a_run_begins_with_the_mean_of_networks(net: LiteSeg, tmp_path: Path) -> None:
+def test_a_run_begins_with_the_mean_of_networks(tmp_path: Path) -> None:
+    net = registry.segment(registry.LITE, 11)
+    shipped.load(net, STREET)
     method = fit.METHODS["source"](fit.Fit("x", "source"), SEEN)
     segment = method.modules()["segment"]
     torch.save({"modules": {"segment": segment.state_dict()}}, tmp_path / "a.pt")
@@ -78,8 +80,8 @@ def test_a_run_begins_with_the_mean_of_networks(net: LiteSeg, tmp_path: Path) ->
     start = (f"segment={tmp_path / 'a.pt'} + {STREET}",)
     assert fit.begin(method, start, Path("/")) == [segment]
     for name, (weight, bias) in shipped.fold(segment).items():
-        assert torch.allclose(weight, (first[name][0] + second[name][0]) / 2, atol=1e-5)
-        assert torch.allclose(bias, (first[name][1] + second[name][1]) / 2, atol=1e-5)
+        assert torch.allclose(weight, (first[name][0] + second[name][0]) / 2, atol=1e-4, rtol=1e-4)
+        assert torch.allclose(bias, (first[name][1] + second[name][1]) / 2, atol=1e-4, rtol=1e-4)
     rests_on = fit.origin(fit.Fit("x", "source", start=start), Path("/"))
     assert set(shipped.origin(STREET).labels) <= set(rests_on.labels)
 

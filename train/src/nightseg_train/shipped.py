@@ -126,8 +126,11 @@ def mean(networks: Sequence[Folded]) -> Folded:
     for name, (weight, _) in networks[0].items():
         if any(name not in one or one[name][0].shape != weight.shape for one in networks):
             raise ValueError(f"a mean of networks: {name} is not in all of them, or of another shape")
-    n = len(networks)
-    return {k: (sum(o[k][0] for o in networks) / n, sum(o[k][1] for o in networks) / n) for k in networks[0]}
+
+    def over(parts: Iterable[Tensor]) -> Tensor:
+        return torch.stack(list(parts)).mean(0)
+
+    return {k: (over(one[k][0] for one in networks), over(one[k][1] for one in networks)) for k in networks[0]}
 
 
 @dataclass(frozen=True)
