@@ -50,7 +50,8 @@ def score(name: str, args: argparse.Namespace) -> dict[str, Any]:
     command = [
         common.program(), "eval", "--images", str(folder / "images"), "--labels", str(folder / "labels"),
         "--bundle", str(args.bundle), "--provider", args.provider, "--precision", "fp32,int8",
-        "--relight", "none,network", "--std", args.std or stds(args.bundle), "--gate", "always", "--log", str(args.log), "--json",
+        "--relight", "none,network", "--std", args.std or stds(args.bundle), "--gate", "always",
+        "--log", str(args.log), "--json",
     ]  # fmt: skip
     if name in NIGHT:
         command += ["--apart", APART]
