@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nightseg_train.classes import IGNORE
-from nightseg_train.losses.soft import softmax
 
 SURE_LOGIT = 0.4  # from here on the day picture has the larger say (D1); on raw logits (D2)
 DAY_SHARE = (0.2, 0.8)  # of the day logit in the mix: below SURE_LOGIT, above it
@@ -98,7 +97,7 @@ def static_loss(
     ids = list(static)
     held = torch.promote_types(night_logits.dtype, torch.float32)  # half precision would lose 1 - eps
     place, kept = _places(label, ids, c), weight[ids].to(held)
-    prob = softmax(night_logits[:, _channels(static)].to(held)).permute(0, 2, 3, 1)
+    prob = night_logits[:, _channels(static)].to(held).permute(0, 2, 3, 1).softmax(3)  # N x H x W x static
     if neighbourhood:
         right = F.one_hot(place, len(ids) + 1).permute(0, 3, 1, 2).to(held)
         right = F.max_pool2d(right, 3, stride=1, padding=1)[:, :-1]  # void neighbours have no say
