@@ -298,6 +298,18 @@ func Steps(most int) []int {
 	return steps
 }
 
+// Firsts are the ranks of the n most sensitive layers, 1 to n, for each n.
+func Firsts(counts ...int) (sets [][]int) {
+	for _, n := range counts {
+		ranks := make([]int, n)
+		for i := range ranks {
+			ranks[i] = i + 1
+		}
+		sets = append(sets, ranks)
+	}
+	return sets
+}
+
 // Between are up to three numbers between one that fails and one that holds, which
 // halve and quarter the way.
 func Between(fails, holds int) []int {

@@ -204,6 +204,9 @@ func TestOrderAndSteps(t *testing.T) {
 			t.Errorf("steps up to %d: %v", most, got)
 		}
 	}
+	if sets := Firsts(0, 2); len(sets) != 2 || len(sets[0]) != 0 || !slices.Equal(sets[1], []int{1, 2}) {
+		t.Errorf("firsts %v", sets)
+	}
 	for _, c := range []struct {
 		fails, holds int
 		want         []int

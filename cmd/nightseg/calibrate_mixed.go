@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ import (
 	"nightseg/model/onnx"
 )
 
-// search looks for the fewest layers that must be float for the gate to hold.
+// search looks for the layers that must be float for the gate to hold: few ones, and quick ones.
 type search struct {
 	*app
 	f      *rangeFlags
@@ -47,21 +48,21 @@ type searchTable struct {
 	Layers []sensitivity.Layer `json:"layers,omitempty"` // the most sensitive first
 	Float  float64             `json:"float_ms"`         // per frame, all in float
 	Steps  []*step             `json:"steps"`
-	Chosen int                 `json:"chosen"` // layers that are float; -1: nothing holds
 
 	names  string // bundle, set and engine
 	engine string
 }
 
-// step is one try: so many layers are float.
+// step is one try: some layers are float.
 type step struct {
-	Layers            int     `json:"float"`
+	Float             []int   `json:"float"` // their ranks, ascending; 1 is the most sensitive layer
 	sensitivity.Error         // of the logits, all in 8 bits but these
 	MS                float64 `json:"ms"`       // per frame
 	Ratio             float64 `json:"of_float"` // median of the ratios to the float networks, frame by frame
 	Holds             bool    `json:"holds"`
 	Worst             string  `json:"worst"` // figure of the gate
 	Failed            int     `json:"failed"`
+	Chosen            bool    `json:"chosen,omitempty"`
 
 	made   *quantize.Result
 	record *model.Gate
@@ -136,8 +137,8 @@ func (s *search) observed(ctx context.Context, worst string) (steps []*step, err
 	return steps, s.judge(ctx, steps)
 }
 
-// run measures all layers, then gives back one, two, four ... of them at once, and
-// at last numbers between the last one that fails and the first that holds.
+// run measures all layers, then gives back one, two, four ... of them at once, numbers between the last
+// one that fails and the first that holds, and at last fewer and other layers.
 func (s *search) run(ctx context.Context) (*proof, error) {
 	if err := s.measure(ctx); err != nil {
 		return nil, err
@@ -147,50 +148,51 @@ func (s *search) run(ctx context.Context) (*proof, error) {
 	if most == 0 || most > len(s.order) {
 		most = len(s.order) / 2
 	}
-	if err := s.try(ctx, sensitivity.Steps(most)); err != nil {
+	if _, err := s.try(ctx, sensitivity.Firsts(sensitivity.Steps(most)...)); err != nil {
 		return nil, err
 	}
-	if between := sensitivity.Between(s.fewest()); len(between) > 0 {
-		if err := s.try(ctx, between); err != nil {
-			return nil, err
-		}
+	if _, err := s.try(ctx, sensitivity.Firsts(sensitivity.Between(fewest(s.table.Steps))...)); err != nil {
+		return nil, err
 	}
-	t := &s.table
-	t.Frames, t.Layers = s.f.sensitive, s.order
-	_, t.Chosen = s.fewest()
-	last := t.Steps[len(t.Steps)-1]
-	for _, st := range t.Steps {
-		if st.Layers == t.Chosen {
-			last = st
-		}
+	_, holds := fewest(s.table.Steps)
+	try := func(sets [][]int) ([]*step, error) { return s.try(ctx, sets) }
+	if err := quicker(try, len(s.order), holds); err != nil {
+		return nil, err
 	}
-	f := &proof{record: last.record, table: t}
-	if t.Chosen < 0 {
-		return f, nil
+	s.table.Frames, s.table.Layers = s.f.sensitive, s.order
+	best := choose(s.table.Steps)
+	if best == nil {
+		return &proof{record: s.table.last().record, table: &s.table}, nil
 	}
-	var err error
-	f.made, err = s.base.Without(sensitivity.Units(s.order[:t.Chosen]), t.record())
-	return f, err
+	best.Chosen = true
+	made, err := s.base.Without(s.units(best.Float), s.table.record())
+	return &proof{made: made, record: best.record, table: &s.table}, err
+}
+
+// units are the names, by graph, of the layers with these ranks.
+func (s *search) units(ranks []int) map[string][]string {
+	var layers []sensitivity.Layer
+	for _, r := range ranks {
+		layers = append(layers, s.order[r-1])
+	}
+	return sensitivity.Units(layers)
 }
 
 // record is the search as a bundle keeps it: of the layers those that matter.
 func (t *searchTable) record() *searchTable {
-	r := *t
-	r.Layers = r.Layers[:min(len(r.Layers), max(r.Chosen, 8))]
+	r, most := *t, 8
+	for _, st := range t.Steps {
+		if st.Chosen && len(st.Float) > 0 {
+			most = max(most, slices.Max(st.Float))
+		}
+	}
+	r.Layers = r.Layers[:min(len(r.Layers), most)]
 	return &r
 }
 
-// fewest returns the smallest step that holds, and the largest below it that does
-// not; -1 for none.
-func (s *search) fewest() (fails, holds int) {
-	fails, holds = -1, -1
-	for _, st := range s.table.Steps {
-		if st.Holds {
-			return fails, st.Layers
-		}
-		fails = st.Layers
-	}
-	return fails, holds
+// last is the step with the most layers in float.
+func (t *searchTable) last() *step {
+	return slices.MaxFunc(t.Steps, func(a, b *step) int { return len(a.Float) - len(b.Float) })
 }
 
 // layersKept is what is kept of a search that is broken off.
@@ -270,35 +272,43 @@ func (s *search) frames(ctx context.Context) (frames []sensitivity.Frame, err er
 	return frames, nil
 }
 
-// try adds steps to the table.
-func (s *search) try(ctx context.Context, layers []int) error {
+// try adds a step to the table for each set of ranks that is not in it, and returns those that hold.
+func (s *search) try(ctx context.Context, sets [][]int) (holds []*step, err error) {
 	var steps []*step
-	for _, n := range layers {
-		made, err := s.base.Without(sensitivity.Units(s.order[:n]), nil)
+	for _, ranks := range sets {
+		if slices.ContainsFunc(s.table.Steps, func(st *step) bool { return slices.Equal(st.Float, ranks) }) {
+			continue
+		}
+		made, err := s.base.Without(s.units(ranks), nil)
 		if errors.Is(err, qdq.ErrNoLayers) {
-			break // that would be the float network
+			continue // that would be the float network
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		networks := map[string]*onnx.Model{}
 		for name, data := range made.Networks {
 			if networks[name], err = onnx.Parse(data); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		st := &step{Layers: n, made: made}
+		st := &step{Float: ranks, made: made}
 		if st.Error, err = s.probe.Of(ctx, networks); err != nil {
-			return err
+			return nil, err
 		}
 		steps = append(steps, st)
 	}
+	if len(steps) == 0 {
+		return nil, nil
+	}
 	if err := s.judge(ctx, steps); err != nil {
-		return err
+		return nil, err
 	}
 	s.table.Steps = append(s.table.Steps, steps...)
-	slices.SortFunc(s.table.Steps, func(a, b *step) int { return a.Layers - b.Layers })
-	return nil
+	slices.SortFunc(s.table.Steps, func(a, b *step) int {
+		return cmp.Or(len(a.Float)-len(b.Float), slices.Compare(a.Float, b.Float))
+	})
+	return slices.DeleteFunc(steps, func(st *step) bool { return !st.Holds }), nil
 }
 
 // judge asks the gate about all steps in one pass, in which the networks take turns
@@ -367,8 +377,7 @@ func (a *app) refuse(f *quantizeFlags, b *model.Bundle, found *proof) error {
 		quantize.StateFile(f.out))
 	how := "with --keep-float auto, layers would be given back to float until it is"
 	if found.table != nil {
-		t := found.table
-		how = fmt.Sprintf("not with %d layers in float either (--most-float)", t.Steps[len(t.Steps)-1].Layers)
+		how = fmt.Sprintf("not with %d layers in float either (--most-float)", len(found.table.last().Float))
 	}
 	return fail(exitRefused, "int8 of %s is not as good as float (%s), %s; no bundle was written", b.Name,
 		gate.Text(gate.Worst(found.record.Figures)), how)

@@ -38,21 +38,21 @@ func (a *app) searchReport(f *rangeFlags, t *searchTable) error {
 func (t *searchTable) text() string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "layers by the error of the logits when each alone is in 8 bits (%d frames):\n", t.Frames)
-	fmt.Fprintf(&s, "  %8s %12s  %s\n", "SQNR", "other class", "layer")
-	for _, l := range t.Layers[:min(len(t.Layers), shownLayers)] {
-		fmt.Fprintf(&s, "  %8s %12s  %s\n", decibels(l.Noise), share(l.Changed), layerName(l))
+	fmt.Fprintf(&s, "  %3s %8s %12s  %s\n", "", "SQNR", "other class", "layer")
+	for i, l := range t.Layers[:min(len(t.Layers), shownLayers)] {
+		fmt.Fprintf(&s, "  %3d %8s %12s  %s\n", i+1, decibels(l.Noise), share(l.Changed), layerName(l))
 	}
 	if n := len(t.Layers) - shownLayers; n > 0 {
 		fmt.Fprintf(&s, "  and %d more, from %s on\n", n, decibels(t.Layers[shownLayers].Noise))
 	}
 	fmt.Fprintf(&s, "error against time: %s, %s; float takes %.1f ms a frame\n", t.names, t.engine, t.Float)
-	fmt.Fprintf(&s, "  %5s %8s %12s %7s %9s  %s\n", "float", "SQNR", "other class", "ms", "of float", "gate")
+	fmt.Fprintf(&s, "  %9s %8s %12s %7s %9s  %s\n", "in float", "SQNR", "other class", "ms", "of float", "gate")
 	for _, st := range t.Steps {
 		mark := ""
-		if st.Layers == t.Chosen {
+		if st.Chosen {
 			mark = "  chosen"
 		}
-		fmt.Fprintf(&s, "  %5d %8s %12s %7.1f %8.0f%%  %s%s\n", st.Layers, decibels(st.Noise), share(st.Changed), st.MS,
+		fmt.Fprintf(&s, "  %9s %8s %12s %7.1f %8.0f%%  %s%s\n", st.which(), decibels(st.Noise), share(st.Changed), st.MS,
 			100*st.Ratio, st.verdict(), mark)
 	}
 	return s.String()
@@ -66,8 +66,8 @@ func (t *searchTable) markdown() string {
 	row(&s, []string{"layers in float", "SQNR", "other class", "ms a frame", "of float", "gate"})
 	row(&s, []string{"---:", "---:", "---:", "---:", "---:", "---"})
 	for _, st := range t.Steps {
-		name := fmt.Sprint(st.Layers)
-		if st.Layers == t.Chosen {
+		name := st.which()
+		if st.Chosen {
 			name = "**" + name + "**"
 		}
 		row(&s, []string{
@@ -76,12 +76,23 @@ func (t *searchTable) markdown() string {
 		})
 	}
 	fmt.Fprintf(&s, "\nThe most sensitive layers, each alone in 8 bits:\n\n")
-	row(&s, []string{"layer", "SQNR", "other class"})
-	row(&s, []string{"---", "---:", "---:"})
-	for _, l := range t.Layers[:min(len(t.Layers), shownLayers)] {
-		row(&s, []string{"`" + layerName(l) + "`", decibels(l.Noise), share(l.Changed)})
+	row(&s, []string{"", "layer", "SQNR", "other class"})
+	row(&s, []string{"---:", "---", "---:", "---:"})
+	for i, l := range t.Layers[:min(len(t.Layers), shownLayers)] {
+		row(&s, []string{fmt.Sprint(i + 1), "`" + layerName(l) + "`", decibels(l.Noise), share(l.Changed)})
 	}
 	return s.String()
+}
+
+// which are the ranks of the layers in float, for people.
+func (s *step) which() string {
+	switch n := len(s.Float); {
+	case n == 0:
+		return "none"
+	case n > 1 && s.firsts():
+		return fmt.Sprintf("1 to %d", n)
+	}
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(s.Float), " ", ", "), "[]")
 }
 
 // verdict is what the gate says in short: the figure that decides.
@@ -139,7 +150,9 @@ func (t *searchTable) draw() (*image.RGBA, error) {
 	}
 	var line []point
 	for _, st := range t.Steps {
-		line = append(line, p.at(st.Ratio, st.Changed))
+		if st.firsts() {
+			line = append(line, p.at(st.Ratio, st.Changed))
+		}
 	}
 	c.line(chartGrid, 2, line...)
 	t.marks(c, p)
@@ -158,7 +171,7 @@ func (t *searchTable) axes(c *chart, p *plot) {
 		c.text(c.plain, x, p.y0+20, alignCentre, chartPale, fmt.Sprintf("%.3g %%", 100*v))
 	}
 	c.text(c.plain, (p.x0+p.x1)/2, p.y0+46, alignCentre, chartInk, fmt.Sprintf("time of a frame, of float's %.0f ms; "+
-		"up: logits with another class than float; at the dots: layers in float", t.Float))
+		"up: logits with another class than float; at the dots: ranks of the layers in float", t.Float))
 }
 
 // marks draws the steps with the number of their layers, and the float networks.
@@ -172,16 +185,16 @@ func (t *searchTable) marks(c *chart, p *plot) {
 		if st.Holds {
 			col = chartBlue
 		}
-		if st.Layers == t.Chosen { // its name is on the side where no other one is
+		if st.Chosen { // its name is on the side where no other one is
 			c.dot(chartInk, at, 9)
 			c.dot(chartBack, at, 6.5)
-			c.text(c.bold, at.x-12, at.y+22, alignRight, chartInk, fmt.Sprintf("%d, chosen", st.Layers))
+			c.text(c.bold, at.x-12, at.y+22, alignRight, chartInk, st.which()+", chosen")
 		}
 		c.dot(col, at, 4.5)
-		if st.Layers == t.Chosen || math.Hypot(at.x-last.x, at.y-last.y) < 20 {
+		if st.Chosen || math.Hypot(at.x-last.x, at.y-last.y) < 20 {
 			continue // the names would lie on one another
 		}
 		last = at
-		c.text(c.plain, at.x+10, at.y-8, alignLeft, chartInk, fmt.Sprint(st.Layers))
+		c.text(c.plain, at.x+10, at.y-8, alignLeft, chartInk, st.which())
 	}
 }

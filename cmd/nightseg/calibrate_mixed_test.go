@@ -108,7 +108,7 @@ func TestQuantizeGivesBackTheRuinousLayer(t *testing.T) {
 		t.Fatalf("float: %q", kept)
 	}
 	s := r.Search
-	if s == nil || s.Chosen != 1 || len(s.Steps) != 2 || s.Steps[0].Holds || !s.Steps[1].Holds ||
+	if s == nil || len(s.Steps) != 4 || s.Steps[0].Holds || !s.Steps[1].Holds || !s.Steps[1].Chosen ||
 		s.Layers[0].Name != "/ruin" || s.Steps[1].Noise > s.Steps[0].Noise/100 {
 		t.Errorf("search %+v", s)
 	}
@@ -116,7 +116,7 @@ func TestQuantizeGivesBackTheRuinousLayer(t *testing.T) {
 		t.Error("no picture")
 	}
 	b, err := model.Open(out)
-	if err != nil || b.Gate == nil || b.Gate.Frames != 12 || !strings.Contains(string(b.Calibration), `"chosen": 1`) {
+	if err != nil || b.Gate == nil || b.Gate.Frames != 12 || !strings.Contains(string(b.Calibration), `"chosen": true`) {
 		t.Errorf("%v, gate %+v, record %s", err, b.Gate, b.Calibration)
 	}
 	code, text, errOut := command(t, "bundle", "verify", out, "--engine", "onnxruntime", "--provider", "cpu")
@@ -241,7 +241,7 @@ func TestSensitivity(t *testing.T) {
 		"--provider", "cpu", "--most-float", "2", "--picture", picture,
 	}
 	code, text, errOut := command(t, append(args, "--markdown")...)
-	if code != exitDone || !strings.Contains(text, "| **2** |") || !strings.Contains(text, "`segment /ruin`") {
+	if code != exitDone || !strings.Contains(text, "| **1 to 2** |") || !strings.Contains(text, "`segment /ruin`") {
 		t.Errorf("exit code %d, %s%s", code, text, errOut)
 	}
 	if !exists(picture) || exists(quantize.StateFile(strings.TrimSuffix(picture, ".png"))) {

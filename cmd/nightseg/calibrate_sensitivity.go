@@ -24,9 +24,9 @@ func newCalibrateSensitivity(a *app) *cobra.Command {
 		Short: "Measure what each layer costs in 8 bits, and what time it costs to leave layers in float",
 		Long: "sensitivity makes int8 networks of a drive as calibrate quantize does, puts one layer at a time into\n" +
 			"8 bits with all others in float, and measures the error of the logits. Then it gives the most\n" +
-			"sensitive layers back to float, one, two, four and so on, and prints a table and draws a picture of\n" +
-			"error against time, with what the gate says. It writes no bundle; quantize does all this by itself\n" +
-			"where the gate does not hold.\n\n" +
+			"sensitive layers back to float, one, two, four and so on, tries single ones of them,\n" +
+			"of which one may do as much in less time, prints a table and draws a picture of error against time.\n" +
+			"It writes no bundle; quantize does all this by itself where the gate does not hold.\n\n" +
 			"Times are medians of one pass in which all networks take turns frame by frame.",
 		Example: "  nightseg calibrate sensitivity --source drive/\n" +
 			"  nightseg calibrate sensitivity --source drive/ --most-float 32 --markdown --picture layers.png",
