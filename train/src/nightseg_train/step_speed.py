@@ -35,6 +35,7 @@ from nightseg_train.plain_step import Plain
 PLAIN, OURS, EDGE = "plain", "ours", "edge"
 DOMAINS = ("source", "day", "night")
 SEED = 1
+WARM = 2  # the memory that a training keeps still grows in its second step
 STATIC = tuple(range(11))  # train ids of Cityscapes that cannot move
 Make = Callable[[int], Batch]
 Step = Callable[[Batch], Mapping[str, float]]
@@ -64,7 +65,7 @@ OFFICIAL = Case()
 
 @dataclass(frozen=True)
 class Timed:
-    """A kind of step: pictures per step, seconds of each one after the first, largest memory in MB, first losses."""
+    """A kind of step: pictures per step, seconds of each one that counts, largest memory in MB, first losses."""
 
     images: int
     seconds: tuple[float, ...]
@@ -151,7 +152,7 @@ def _serve(pipe: Connection, kind: str, case: Case, threads: int) -> None:
 
 
 def measure(case: Case, kinds: Sequence[str], threads: int, rounds: int) -> dict[str, Timed]:
-    """Time kinds of steps, one step of each in turn, after one that does not count.
+    """Time kinds of steps, one step of each in turn, after WARM ones that do not count.
 
     Raises:
         ValueError: the machine is busy with something else, or a step failed.
@@ -161,7 +162,7 @@ def measure(case: Case, kinds: Sequence[str], threads: int, rounds: int) -> dict
     found: dict[str, Timed] = {}
     with ExitStack() as stack:
         workers = {kind: stack.enter_context(_worker(kind, case, threads)) for kind in kinds}
-        for number in range(rounds + 1):
+        for number in range(WARM + rounds):
             for kind, pipe in workers.items():
                 try:
                     pipe.send(number)
@@ -171,7 +172,7 @@ def measure(case: Case, kinds: Sequence[str], threads: int, rounds: int) -> dict
                 if number == 0:
                     images = sum(n for _, n in case.kinds) if kind == EDGE else case.each * len(DOMAINS)
                     found[kind] = Timed(images, (), memory, losses)
-                else:
+                if number >= WARM:
                     seconds[kind].append(took)
                     found[kind] = replace(found[kind], seconds=tuple(seconds[kind]), memory=memory)
     return found

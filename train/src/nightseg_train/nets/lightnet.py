@@ -32,7 +32,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x plus what the layers make of it."""
-        y: Tensor = x + self.conv_block(x)
+        y: Tensor = self.conv_block(x)
+        y += x
         return y
 
 
