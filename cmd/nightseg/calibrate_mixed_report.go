@@ -191,7 +191,7 @@ func (t *searchTable) marks(c *chart, p *plot) {
 			c.text(c.bold, at.x-12, at.y+22, alignRight, chartInk, st.which()+", chosen")
 		}
 		c.dot(col, at, 4.5)
-		if st.Chosen || math.Hypot(at.x-last.x, at.y-last.y) < 20 {
+		if st.Chosen || !st.firsts() || math.Hypot(at.x-last.x, at.y-last.y) < 20 {
 			continue // the names would lie on one another
 		}
 		last = at

@@ -21,17 +21,12 @@ def write(folder: Path, text: str, name: str = "settings.yaml") -> Path:
 
 def test_settings_of_the_shipped_bundle_fit_each_other() -> None:
     done = [j.done.relative_to(ROOT).as_posix() for j in queue.jobs(STREET / "queue.yaml", ROOT)]
-    for run, soft_targets in (("student", "targets"), ("second", "second-targets")):
-        student = config.read(fit.Fit, STREET / f"{run}.yaml")
-        soft = config.read(targets.Targets, STREET / f"{soft_targets}.yaml")
-        seen = ("day", "night", "clips", "held_out")
-        assert [getattr(student.windows, k) for k in seen] == [getattr(soft.windows, k) for k in seen]
-        assert student.windows.targets == soft.out
-        before = done[: done.index(soft.out)]
-        members = {f"{m.run}/done.json" for m in soft.members if m.run}
-        members |= {f"{m.bundle}/bundle.json" for m in soft.members if m.bundle.startswith(student.work)}
-        assert starts(student) | members <= set(before)
-        assert done[len(before) + 1] == f"{student.work}/{student.name}/done.json"
+    later = [j.done.relative_to(ROOT).as_posix() for j in queue.jobs(STREET / "next/queue.yaml", ROOT)]
+    fit_each_other(done, (("student", "targets"), ("second", "second-targets"), ("third", "third-targets")))
+    fit_each_other(done + later, (("next/fourth", "next/fourth-targets"), ("next/fifth", "next/fifth-targets")))
+    for run in ("next/mean", "next/relight"):
+        assert starts(config.read(fit.Fit, STREET / f"{run}.yaml")) <= set(done + later)
+    assert later[-1] == f"{config.read(export.Export, STREET / 'next/export.yaml').out}/bundle.json"
     relight = config.read(fit.Fit, STREET / "relight.yaml")
     bundle = config.read(export.Export, STREET / "export.yaml")
     assert starts(relight) <= set(done[:-1]) and done[-1] == f"{bundle.run}/done.json"
@@ -42,9 +37,24 @@ def test_settings_of_the_shipped_bundle_fit_each_other() -> None:
     assert f"--set-version {bundle.about.version} " in made
 
 
+def fit_each_other(done: list[str], rounds: tuple[tuple[str, str], ...]) -> None:
+    """Check that runs and the soft targets before them read the same, and nothing that is made later."""
+    for run, soft_targets in rounds:
+        student = config.read(fit.Fit, STREET / f"{run}.yaml")
+        soft = config.read(targets.Targets, STREET / f"{soft_targets}.yaml")
+        seen = ("day", "night", "clips", "held_out")
+        assert [getattr(student.windows, k) for k in seen] == [getattr(soft.windows, k) for k in seen]
+        assert student.windows.targets == soft.out
+        before = done[: done.index(soft.out)]
+        members = {f"{m.run}/done.json" for m in soft.members if m.run}
+        members |= {f"{m.bundle}/bundle.json" for m in soft.members if m.bundle.startswith(student.work)}
+        assert starts(student) | members <= set(before)
+        assert done[len(before) + 1] == f"{student.work}/{student.name}/done.json"
+
+
 def starts(s: fit.Fit) -> set[str]:
     """Return the files that are there when the runs and bundles have ended that a run begins from."""
-    begun = [Path(entry.partition("=")[2]) for entry in s.start]
+    begun = [Path(file) for entry in s.start for file in entry.partition("=")[2].split(" + ")]
     return {(p.parent / "done.json" if p.suffix else p / "bundle.json").as_posix() for p in begun}
 
 
