@@ -165,7 +165,7 @@ func (s *search) run(ctx context.Context) (*proof, error) {
 		return &proof{record: s.table.last().record, table: &s.table}, nil
 	}
 	best.Chosen = true
-	made, err := s.base.Without(s.units(best.Float), s.table.record())
+	made, err := s.base.Without(s.units(best.Float), s.table.record(best))
 	return &proof{made: made, record: best.record, table: &s.table}, err
 }
 
@@ -179,21 +179,14 @@ func (s *search) units(ranks []int) map[string][]string {
 }
 
 // record is the search as a bundle keeps it: of the layers those that matter.
-func (t *searchTable) record() *searchTable {
-	r, most := *t, 8
-	for _, st := range t.Steps {
-		if st.Chosen && len(st.Float) > 0 {
-			most = max(most, slices.Max(st.Float))
-		}
-	}
-	r.Layers = r.Layers[:min(len(r.Layers), most)]
+func (t *searchTable) record(chosen *step) *searchTable {
+	r := *t
+	r.Layers = r.Layers[:min(len(r.Layers), slices.Max(append([]int{8}, chosen.Float...)))]
 	return &r
 }
 
-// last is the step with the most layers in float.
-func (t *searchTable) last() *step {
-	return slices.MaxFunc(t.Steps, func(a, b *step) int { return len(a.Float) - len(b.Float) })
-}
+// last is the step with the most layers in float: steps are in the order of their number.
+func (t *searchTable) last() *step { return t.Steps[len(t.Steps)-1] }
 
 // layersKept is what is kept of a search that is broken off.
 type layersKept struct {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+
+	"nightseg/calibrate/sensitivity"
 )
 
 // tryWith is a gate that holds where all the layers of one of the sets are in float; each layer in float costs a
@@ -43,11 +45,7 @@ func TestQuickerLayers(t *testing.T) {
 	} {
 		steps := []*step{}
 		try := tryWith(&steps, c.sets...)
-		first := make([]int, c.holds)
-		for i := range first {
-			first[i] = i + 1
-		}
-		if _, err := try([][]int{first}); err != nil {
+		if _, err := try(sensitivity.Firsts(c.holds)); err != nil {
 			t.Fatal(err)
 		}
 		if err := quicker(try, 12, c.holds); err != nil {

@@ -33,7 +33,7 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return x plus what the layers make of it."""
         y: Tensor = self.conv_block(x)
-        y += x
+        y += x  # in place: the sum needs no memory of its own
         return y
 
 

@@ -53,7 +53,7 @@ class Bottleneck(nn.Module):
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
-        y += x if self.downsample is None else self.downsample(x)
+        y += x if self.downsample is None else self.downsample(x)  # in place: it needs no memory of its own
         out: Tensor = self.relu(y)
         return out
 
