@@ -36,4 +36,5 @@ require (
 	golang.org/x/crypto v0.42.0 // indirect
 	golang.org/x/net v0.44.0 // indirect
 	golang.org/x/sync v0.18.0 // indirect
+	gonum.org/v1/gonum v0.17.0 // indirect
 )

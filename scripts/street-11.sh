@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains model/bundles/street-11 and makes its integer networks: seven hours on two cores. What is done already is left
+# Trains model/bundles/street-11 and makes its integer networks: ten hours on two cores. What is done already is left
 # alone, so that it can be broken off and called again.
 set -euo pipefail
 
@@ -21,6 +21,6 @@ rm -rf "$work/chosen" "$work/quantised"
 bin/nightseg calibrate relight --bundle "$work/bundle" --precision fp32 --images "$dev/images" --labels "$dev/labels" \
 	--out "$work/chosen"
 bin/nightseg calibrate quantize --bundle "$work/chosen" --source "$work/drive" --observer percentile --percentile 99.9999 \
-	--set-version 5.0.0 --out "$work/quantised"
+	--set-version 7.0.0 --out "$work/quantised"
 rm -rf model/bundles/street-11
 mv "$work/quantised" model/bundles/street-11

@@ -19,6 +19,9 @@ type layer struct {
 	output int64
 	beta   float32 // of a Gemm, which the bias already has
 	most   float64 // largest magnitude of a rounded weight
+
+	fitted   []byte // weights that Fit rounded to steps of these scales
+	fittedTo []float32
 }
 
 // narrow layers make a picture or a map, or take one that another layer made.
@@ -153,6 +156,17 @@ func (l *layer) scales(input float32) []float32 {
 
 // quantise returns the weights as int8.
 func (l *layer) quantise(scales []float32) []byte {
+	q := l.nearest(scales)
+	for c := range l.fittedTo {
+		if size := len(q) / len(scales); scales[c] == l.fittedTo[c] { // by channel: a large bias may want larger steps
+			copy(q[c*size:(c+1)*size], l.fitted[c*size:])
+		}
+	}
+	return q
+}
+
+// nearest returns the weights as the nearest int8.
+func (l *layer) nearest(scales []float32) []byte {
 	q := make([]byte, len(l.values))
 	channel := l.channelOf()
 	for i, v := range l.values {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 
 	"nightseg/calibrate/drive"
 	"nightseg/calibrate/observe"
@@ -72,14 +73,11 @@ func (j *job) scan(ctx context.Context) (err error) {
 	return j.save()
 }
 
-// gather runs the chosen frames that were not run yet.
+// gather runs the chosen frames. Those that were run before are looked at again for
+// what convolutions read alone.
 func (j *job) gather(ctx context.Context) (err error) {
-	left := j.state.Chosen[j.state.Done:]
-	step, done := j.Progress("ranges", len(left))
+	step, done := j.Progress("ranges", len(j.state.Chosen))
 	defer done()
-	if len(left) == 0 {
-		return nil
-	}
 	nets, err := j.load()
 	if err != nil {
 		return err
@@ -102,7 +100,7 @@ func (j *job) gather(ctx context.Context) (err error) {
 	}()
 	var f frame.Frame
 	at := 0
-	for _, c := range left {
+	for i, c := range j.state.Chosen {
 		for ; at <= c.Index; at++ {
 			if err := src.Next(ctx, &f); err != nil {
 				if errors.Is(err, io.EOF) {
@@ -115,12 +113,17 @@ func (j *job) gather(ctx context.Context) (err error) {
 		if drive.FrameHash(&f) != c.SHA256 {
 			return fmt.Errorf("frame %d is another one than before: give a recording that does not change", c.Index)
 		}
-		whole = false
-		if err := nets.see(&f, j.state.Done%plainEvery == 0); err != nil {
+		nets.again = i < j.state.Done
+		whole = nets.again
+		if err := nets.see(&f, i%plainEvery == 0); err != nil {
 			return fmt.Errorf("frame %d: %w", c.Index, err)
 		}
-		j.state.Done, whole = j.state.Done+1, true
+		whole = true
 		step()
+		if nets.again {
+			continue
+		}
+		j.state.Done++
 		if j.state.Done%saveEvery == 0 {
 			if err := j.save(); err != nil {
 				return err
@@ -135,19 +138,23 @@ type networks struct {
 	*job
 	relight, segment *probe
 	relit            []float32
+	again            bool // the frame was counted before
 }
 
 // probe is one network and the observers of its tensors.
 type probe struct {
 	Network
 	input  string
+	shape  []int64
 	output string
 	seen   map[string]*observe.Observer // nil: nothing of it becomes integer
 	means  map[string]*observe.Means
+	reads  map[string][]*observe.Spread
 }
 
 func (j *job) load() (*networks, error) {
 	n := &networks{job: j}
+	j.spreads = map[string]map[string]*observe.Spread{}
 	var err error
 	if n.segment, err = j.probe("segment"); err == nil && j.Bundle.Graphs.Relight != nil {
 		n.relight, err = j.probe("relight")
@@ -169,18 +176,25 @@ func Shape(b *model.Bundle, g *model.Graph) []int64 {
 
 func (j *job) probe(name string) (*probe, error) {
 	g := graphOf(j.Bundle, name)
+	reads := map[string][]*observe.Spread{}
 	var m *onnx.Model
 	var err error
 	if p := j.plans[name]; p != nil {
 		m = p.RangeModel()
+		j.spreads[name] = map[string]*observe.Spread{}
+		for _, r := range p.Readers() {
+			s := observe.NewSpread(r.Window)
+			j.spreads[name][r.Node], reads[r.Tensor] = s, append(reads[r.Tensor], s)
+		}
 	} else if m, err = Float(j.Bundle, name); err != nil {
 		return nil, err
 	}
-	net, err := j.Load(m, Shape(j.Bundle, g))
+	shape := Shape(j.Bundle, g)
+	net, err := j.Load(m, shape)
 	if err != nil {
 		return nil, fmt.Errorf("%s network: %w", name, err)
 	}
-	return &probe{net, g.Input.Name, g.Output.Name, j.state.Seen[name], j.state.Means[name]}, nil
+	return &probe{net, g.Input.Name, shape, g.Output.Name, j.state.Seen[name], j.state.Means[name], reads}, nil
 }
 
 func (n *networks) close() error {
@@ -212,12 +226,12 @@ func (n *networks) see(f *frame.Frame, other bool) error {
 // through the segmentation network.
 func (n *networks) together(f *frame.Frame) error {
 	copy(n.relight.Bytes(), f.Pix)
-	err := n.relight.run(func(v []float32) { n.relit = append(n.relit[:0], v...) })
+	err := n.relight.run(n.again, func(v []float32) { n.relit = append(n.relit[:0], v...) })
 	if err != nil {
 		return fmt.Errorf("relight network: %w", err)
 	}
 	copy(n.segment.Floats(), n.relit)
-	if err := n.segment.run(nil); err != nil {
+	if err := n.segment.run(n.again, nil); err != nil {
 		return fmt.Errorf("segmentation network: %w", err)
 	}
 	return nil
@@ -226,36 +240,56 @@ func (n *networks) together(f *frame.Frame) error {
 // alone takes a frame through the segmentation network as it is.
 func (n *networks) alone(f *frame.Frame) error {
 	Fill(n.segment, f.Pix, n.Bundle.Normalise)
-	if err := n.segment.run(nil); err != nil {
+	if err := n.segment.run(n.again, nil); err != nil {
 		return fmt.Errorf("segmentation network: %w", err)
 	}
 	return nil
 }
 
-// run runs a network, counts the values of its tensors and hands over its result.
-func (p *probe) run(result func([]float32)) error {
-	if err := p.count(p.input, p.Floats()); err != nil {
-		return err
-	}
-	return p.Run(func(name string, v []float32) error {
+// run runs a network, counts the values of its tensors and hands over its result;
+// again: they were counted before.
+func (p *probe) run(again bool, result func([]float32)) error {
+	see := func(name string, shape []int64, v []float32) error {
 		if name == p.output && result != nil {
 			result(v)
 		}
-		return p.count(name, v)
-	})
+		if err := p.count(again, name, shape, v); err != nil {
+			return fmt.Errorf("tensor %q: %w", name, err)
+		}
+		return nil
+	}
+	if err := see(p.input, p.shape, p.Floats()); err != nil {
+		return err
+	}
+	if err := p.Run(see); err != nil {
+		return err
+	}
+	var all sync.WaitGroup
+	for _, spreads := range p.reads {
+		for _, s := range spreads {
+			all.Go(s.Add)
+		}
+	}
+	all.Wait()
+	return nil
 }
 
 // count adds the values of a tensor to what is known of it.
-func (p *probe) count(tensor string, v []float32) error {
-	var err error
-	if o := p.seen[tensor]; o != nil {
-		err = o.Add(v)
+func (p *probe) count(again bool, tensor string, shape []int64, v []float32) error {
+	if o := p.seen[tensor]; o != nil && !again {
+		if err := o.Add(v); err != nil {
+			return err
+		}
 	}
-	if m := p.means[tensor]; m != nil && err == nil {
-		err = m.Add(v)
+	if m := p.means[tensor]; m != nil && !again {
+		if err := m.Add(v); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("tensor %q: %w", tensor, err)
+	for _, s := range p.reads[tensor] {
+		if err := s.Take(shape, v); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ type Chooser interface {
 type Network interface {
 	Floats() []float32
 	Bytes() []uint8
-	Run(see func(output string, values []float32) error) error
+	Run(see func(output string, shape []int64, values []float32) error) error
 	Library() string // name and version of what runs it
 	Close() error
 }
@@ -99,6 +99,9 @@ type job struct {
 	plans map[string]*qdq.Plan     // by graph; nil for one of which nothing becomes integer
 	fixed map[string]observe.Range // of tensors of the segmentation network that need none from the drive
 	state *state
+	// spreads are what convolutions read, by graph and node. They are too large to be
+	// kept: a run that goes on looks at all of its frames again for them.
+	spreads map[string]map[string]*observe.Spread
 }
 
 // Run makes the integer networks. Where ctx ends it, or it fails, the work so far
@@ -120,6 +123,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err := j.gather(ctx); err != nil {
 		return nil, fmt.Errorf("quantize: %w", err)
 	}
+	j.fit()
 	r := &Result{Looked: j.state.Drive.Frames, Resumed: resumed, job: j}
 	for _, c := range j.state.Chosen {
 		r.Chosen = append(r.Chosen, c.Index)
@@ -249,6 +253,22 @@ func (j *job) plan() error {
 		}
 	}
 	return nil
+}
+
+// fit rounds the weights by what was seen.
+func (j *job) fit() {
+	layers := 0
+	for _, seen := range j.spreads {
+		layers += len(seen)
+	}
+	step, done := j.Progress("weights", layers)
+	defer done()
+	for _, name := range graphs {
+		if p := j.plans[name]; p != nil {
+			p.Fit(j.spreads[name], step)
+		}
+	}
+	j.spreads = nil // hundreds of megabytes
 }
 
 // UnknownNameError is a name to keep float that is in no node's name.

@@ -20,9 +20,10 @@ type Record struct {
 	Plain    int                 `json:"plain_every"`
 	Observer map[string]string   `json:"observer"` // by graph
 	Weights  int                 `json:"weight_bits"`
-	Pixels   bool                `json:"pixels"` // the segmentation network reads pixels without loss
-	Biases   string              `json:"biases"` // how they make up for rounded weights
-	Float    map[string][]string `json:"float"`  // nodes that stay float, by graph
+	Pixels   bool                `json:"pixels"`   // the segmentation network reads pixels without loss
+	Biases   string              `json:"biases"`   // how they make up for rounded weights
+	Rounding string              `json:"rounding"` // of the weights
+	Float    map[string][]string `json:"float"`    // nodes that stay float, by graph
 	Search   any                 `json:"search,omitempty"`
 	Engine   engineRecord        `json:"engine"`
 }
@@ -74,7 +75,7 @@ func (j *job) record(r *Result) Record {
 	rec := Record{
 		Tool: tool, From: j.Bundle.SHA256, Drive: j.state.Drive, Choice: j.Chooser.String(),
 		Plain: plainEvery, Observer: map[string]string{}, Float: r.Kept,
-		Weights: j.Weights, Pixels: len(j.fixed) > 0, Biases: "means",
+		Weights: j.Weights, Pixels: len(j.fixed) > 0, Biases: "means", Rounding: "least error of the outputs",
 		Engine: engineRecord{j.state.Library, model.CPU, j.Threads, j.Machine},
 	}
 	if rec.Engine.Threads <= 0 {

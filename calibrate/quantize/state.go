@@ -16,7 +16,7 @@ import (
 
 // method counts the ways in which networks were made so far: the work for one is no
 // use to another.
-const method = 2
+const method = 3
 
 // state is what a run keeps to go on later.
 type state struct {

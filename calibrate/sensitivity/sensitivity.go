@@ -139,7 +139,7 @@ func (p *Probe) through(net quantize.Network, i int, relit [][]float32, see func
 }
 
 func output(net quantize.Network, name string, see func([]float32)) error {
-	return net.Run(func(output string, v []float32) error {
+	return net.Run(func(output string, _ []int64, v []float32) error {
 		if output == name {
 			see(v)
 		}

@@ -32,7 +32,7 @@ func (n *network) Bytes() []uint8    { return n.u8 }
 func (n *network) Library() string   { return "fake" }
 func (n *network) Close() error      { *n.open--; return nil }
 
-func (n *network) Run(see func(string, []float32) error) error {
+func (n *network) Run(see func(string, []int64, []float32) error) error {
 	y := make([]float32, n.size)
 	for i := range y {
 		if n.u8 != nil {
@@ -41,7 +41,7 @@ func (n *network) Run(see func(string, []float32) error) error {
 			y[i] = n.gain * n.x[i]
 		}
 	}
-	return see(n.output, y)
+	return see(n.output, nil, y)
 }
 
 // gain is 1 less a tenth per node that is rounded.

@@ -42,7 +42,7 @@ func fileOutput(t *testing.T, b *model.Bundle, g *model.Graph, h, w int, fill fu
 	t.Cleanup(func() { _ = r.Close() }) // it only releases
 	fill(r)
 	var out []float32
-	if err := r.Run(func(_ string, v []float32) error {
+	if err := r.Run(func(_ string, _ []int64, v []float32) error {
 		out = slices.Clone(v)
 		return nil
 	}); err != nil {

@@ -86,9 +86,9 @@ func (r *Runner) Bytes() []uint8 { return r.in.u8 }
 // Library is name and version of the shared library.
 func (r *Runner) Library() string { return r.library }
 
-// Run runs the network and calls see for each of its outputs in their order; the
-// values are gone after the call.
-func (r *Runner) Run(see func(output string, values []float32) error) error {
+// Run runs the network and calls see for each of its outputs in their order, with its
+// shape; the values are gone after the call.
+func (r *Runner) Run(see func(output string, shape []int64, values []float32) error) error {
 	results := make([]onnx.Value, len(r.outputs))
 	defer func() {
 		for _, v := range results {
@@ -105,7 +105,7 @@ func (r *Runner) Run(see func(output string, values []float32) error) error {
 		if !ok {
 			return fmt.Errorf("onnxruntime: output %q is not of float32", r.outputs[i])
 		}
-		if err := see(r.outputs[i], t.GetData()); err != nil {
+		if err := see(r.outputs[i], t.GetShape(), t.GetData()); err != nil {
 			return err
 		}
 	}

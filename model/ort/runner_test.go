@@ -44,7 +44,7 @@ func TestRunner(t *testing.T) {
 	model.NewNormaliser(b.Normalise).Planes(r.Floats(), f.Pix)
 	var order []string
 	for range 2 {
-		err := r.Run(func(name string, v []float32) error {
+		err := r.Run(func(name string, _ []int64, v []float32) error {
 			order = append(order, name)
 			if name == m.Graph.Outputs[0].Name && !slices.Equal(v, want.Data) {
 				t.Errorf("logits differ by %g of their range", model.RelativeDifference(v, want.Data))
@@ -62,7 +62,7 @@ func TestRunner(t *testing.T) {
 		t.Errorf("outputs %v of %s", order, r.Library())
 	}
 	enough := errors.New("enough")
-	if err := r.Run(func(string, []float32) error { return enough }); !errors.Is(err, enough) {
+	if err := r.Run(func(string, []int64, []float32) error { return enough }); !errors.Is(err, enough) {
 		t.Errorf("%v", err)
 	}
 	if err := errors.Join(r.Close(), r.Close()); err != nil {

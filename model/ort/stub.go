@@ -47,7 +47,7 @@ func (*Runner) Bytes() []uint8 { return nil }
 func (*Runner) Library() string { return "" }
 
 // Run says that this build has no ONNX Runtime.
-func (*Runner) Run(func(string, []float32) error) error { return errNoCgo }
+func (*Runner) Run(func(string, []int64, []float32) error) error { return errNoCgo }
 
 // Close does nothing.
 func (*Runner) Close() error { return nil }
