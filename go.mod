@@ -19,6 +19,7 @@ require (
 	golang.org/x/sys v0.38.0
 	golang.org/x/term v0.37.0
 	golang.org/x/text v0.31.0
+	gonum.org/v1/gonum v0.17.0 // BLAS and LAPACK in Go: weights are rounded by covariances (calibrate/qdq)
 	google.golang.org/protobuf v1.36.11 // its wire format alone, of which ONNX files are made (model/onnx)
 	periph.io/x/conn/v3 v3.7.3
 	periph.io/x/devices/v3 v3.7.4
@@ -36,5 +37,4 @@ require (
 	golang.org/x/crypto v0.42.0 // indirect
 	golang.org/x/net v0.44.0 // indirect
 	golang.org/x/sync v0.18.0 // indirect
-	gonum.org/v1/gonum v0.17.0 // indirect
 )

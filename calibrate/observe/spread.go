@@ -54,11 +54,11 @@ func symmetric(n int) blas64.Symmetric {
 	return blas64.Symmetric{N: n, Stride: n, Data: make([]float64, n*n), Uplo: blas.Upper}
 }
 
-// Take copies what outputs read of a tensor, 1 x channels x height x width; Add
-// counts it.
+// Take copies what outputs read of a tensor, n x channels x height x width, of which
+// it sees the first map; Add counts it.
 func (s *Spread) Take(shape []int64, values []float32) error {
-	if len(shape) != 4 || shape[0] != 1 || shape[1] != int64(s.Channels) ||
-		int64(len(values)) != shape[1]*shape[2]*shape[3] {
+	if len(shape) != 4 || shape[1] != int64(s.Channels) ||
+		int64(len(values)) != shape[0]*shape[1]*shape[2]*shape[3] {
 		return fmt.Errorf("%d values of the shape %v where a map of %d channels is read", len(values), shape, s.Channels)
 	}
 	height, width := int(shape[2]), int(shape[3])

@@ -116,7 +116,7 @@ func TestTakeRefuses(t *testing.T) {
 		want   string
 	}{
 		"three dimensions": {[]int64{1, 2, 2}, 1, "shape [1 2 2]"},
-		"two pictures":     {[]int64{2, 1, 2, 1}, 1, "a map of 1 channels"},
+		"two pictures":     {[]int64{2, 1, 2, 2}, 1, "4 values of the shape [2 1 2 2]"},
 		"other channels":   {[]int64{1, 4, 1, 1}, 1, "a map of 1 channels"},
 		"other values":     {[]int64{1, 1, 2, 3}, 1, "4 values"},
 		"too small":        {[]int64{1, 1, 2, 2}, 3, "2 x 2 is smaller"},

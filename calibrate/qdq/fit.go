@@ -17,7 +17,7 @@ import (
 const damping = 0.01
 
 // widest is how many values an output may read whose weights are fitted: 3 x 3 of 256
-// channels. The covariance has as many rows and columns.
+// channels. The covariance has as many rows and columns; those of all groups are no larger.
 const widest = 2304
 
 // Reader is a convolution whose weights Fit can round, and what it reads.
@@ -69,7 +69,8 @@ func (l *layer) window(n *onnx.Node) (w observe.Window, ok bool) {
 			to[i] = int(v)
 		}
 	}
-	return w, w.Size() > 0 && w.Size() <= widest
+	size := w.Size()
+	return w, size > 0 && size <= widest && w.Groups*size <= widest*widest/size
 }
 
 // Fit rounds the weights of convolutions so that what they give has the least
