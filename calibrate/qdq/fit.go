@@ -50,11 +50,12 @@ func (p *Plan) Readers() []Reader {
 // rows and columns.
 func (l *layer) window(n *onnx.Node) (w observe.Window, ok bool) {
 	d := l.weight.Dims
-	if pad := n.Text("auto_pad", "NOTSET"); n.Op != "Conv" || len(d) != 4 || pad != "NOTSET" {
+	pad, groups := n.Text("auto_pad", "NOTSET"), int(n.Int("group", 1))
+	if n.Op != "Conv" || len(d) != 4 || pad != "NOTSET" || groups < 1 {
 		return w, false
 	}
 	w = observe.Window{
-		Channels: int(l.inputs), Groups: int(n.Int("group", 1)), Kernel: [2]int{int(d[2]), int(d[3])},
+		Channels: int(l.inputs), Groups: groups, Kernel: [2]int{int(d[2]), int(d[3])},
 		Stride: [2]int{1, 1}, Dilation: [2]int{1, 1},
 	}
 	for name, to := range map[string][]int{"strides": w.Stride[:], "dilations": w.Dilation[:], "pads": w.Pad[:]} {

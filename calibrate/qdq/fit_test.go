@@ -181,6 +181,7 @@ func TestReadersAreConvolutionsOverMaps(t *testing.T) {
 		"asks for padding": {square, []*onnx.Node{node("Conv c: x w -> y", &onnx.Attribute{
 			Name: "auto_pad", Type: onnx.AttributeString, Bytes: []byte("SAME_UPPER"),
 		})}, 0},
+		"no group":        {square, []*onnx.Node{node("Conv c: x w -> y", onnx.IntAttribute("group", 0))}, 0},
 		"a negative pad":  {square, []*onnx.Node{node("Conv c: x w -> y", onnx.IntsAttribute("pads", 1, -2, 3, 4))}, 0},
 		"a step of 0":     {square, []*onnx.Node{node("Conv c: x w -> y", onnx.IntsAttribute("strides", 0, 1))}, 0},
 		"one step":        {square, []*onnx.Node{node("Conv c: x w -> y", onnx.IntsAttribute("strides", 1))}, 0},
