@@ -302,3 +302,12 @@ def test_the_command_writes_the_tables_of_a_document(settings: Path, base: Path,
 def test_the_command_can_print(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert __main__.main(["compare", "--config", str(settings), "--sets", "val"]) == 0
     assert [row[0] for row in cells(capsys.readouterr().out)] == ["row", "plain", "bare"]
+
+
+def test_the_command_writes_a_card(settings: Path, tmp_path: Path) -> None:
+    told = {"name": "mine", "version": "1.0.0", "licence": "none"}
+    (tmp_path / "bundle.json").write_text(json.dumps(told), encoding="utf-8")
+    assert __main__.main(["compare", "--config", str(settings), "--sets", "val", "--card", str(tmp_path)]) == 0
+    card = (tmp_path / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert card.startswith("# mine 1.0.0\n") and "|  | val |\n" in card and "\n| plain | " in card and "\n| bare | " in card
+    assert __main__.main(["compare", "--config", str(settings), "--sets", "val", "--card", str(tmp_path / "no")]) == 1

@@ -5,7 +5,8 @@
 A row is a run, or a bundle as it ships. Rows whose run is neither finished here nor kept from elsewhere are left out
 and named. A row with several seeds shows their mean and their spread; each row shows what it cost and what it rests on.
 Sets to test on need `--look SET`, once. What was found, frame by frame, and what a run cost is kept in a folder of the
-checkout: the tables can be made anew, and rows added, where the runs themselves are no more.
+checkout: the tables can be made anew, and rows added, where the runs themselves are no more. `--card BUNDLE` writes the
+mIoU of all rows on all sets into the bundle's model card.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from nightseg_train import bundle, config, fit, looks, metrics, runs, subjects
+from nightseg_train import bundle, cards, config, fit, looks, metrics, runs, subjects
 from nightseg_train.looks import Set
 from nightseg_train.metrics.bootstrap import Bootstrap, middle
 from nightseg_train.metrics.miou import Matrix
@@ -37,6 +38,10 @@ LEGEND = (
     "IoU in percent, the mean over the seeds; ±: their standard deviation. Intervals: block bootstrap over frames, "
     "that of a difference over the same resamples of both rows. Pictures and minutes: training of one seed, without "
     "what came before it. Labels and weights: what the row rests on, with all that came before it."
+)
+NOTES = (
+    "In brackets the 95 % interval (block bootstrap over frames); ±: standard deviation over seeds. Bundles run at their own "
+    "class weights. How rows were made, per class, and what each rests on: docs/benchmark.md of nightseg."
 )
 
 
@@ -110,6 +115,11 @@ class Cell:
     gain: tuple[float, float, float] | None
     per_class: list[float | None]
     without: float | None
+
+    def __str__(self) -> str:
+        """Return the mean, its spread over the seeds where there are several, and the interval."""
+        spread = f" ± {np.std(self.miou, ddof=1):.1f}" if len(self.miou) > 1 else ""
+        return f"{np.mean(self.miou):.1f}{spread} ({self.low:.1f} to {self.high:.1f})"
 
     def as_tree(self) -> dict[str, object]:
         """Return plain values of two decimals."""
@@ -254,10 +264,9 @@ def markdown(t: Table, s: Set, figures: Figures, base: Path, names: tuple[str, .
     for row in rows:
         c = cell(figures[row.label], None if row.label == t.base else base_row, apart)
         cost = spent(t, row, base)
-        spread = f" ± {np.std(c.miou, ddof=1):.1f}" if len(c.miou) > 1 else ""
         mark = f" [{notes.index(row.note) + 1}]" if row.note else ""
         cells = [f"{row.label}{mark}", str(len(c.miou)), *cost.cells()]
-        cells.append(f"{np.mean(c.miou):.1f}{spread} ({c.low:.1f} to {c.high:.1f})")
+        cells.append(str(c))
         cells += [f"{c.without:.1f}"] if c.without is not None else []
         cells.append("" if c.gain is None else f"{c.gain[0]:+.1f} ({c.gain[1]:+.1f} to {c.gain[2]:+.1f})")
         cells += ["-" if v is None else f"{v:.1f}" for v in c.per_class]
@@ -289,6 +298,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sets", nargs="+", help="only these sets (default: all that may be looked at)")
     parser.add_argument("--look", nargs="+", default=[], metavar="SET", help="sets to test on that are looked at now")
     parser.add_argument("--docs", type=Path, help="document whose tables are written anew (default: print them)")
+    parser.add_argument("--card", type=Path, metavar="BUNDLE", help="bundle whose model card is written anew")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -298,14 +308,18 @@ def run(args: argparse.Namespace) -> None:
     for name in [*(args.sets or []), *args.look]:
         if name not in known:
             raise ValueError(f"compare: no set {name}; there are {', '.join(known)}")
+    scores: dict[str, dict[str, str]] = {}
     for s in (known[n] for n in args.sets or known):
         figures = gather(t, s, config.ROOT, config.ROOT / LOG, args.look)
         if not figures:
             log.info("compare: nothing to show of %s%s", s.name, "; --look allows it" if s.test else "")
             continue
+        scores[s.name] = {row: str(cell(seeds, None, [])) for row, seeds in figures.items()}
         part = markdown(t, s, figures, config.ROOT, s.items(config.ROOT)[1])
         if args.docs is None:
             sys.stdout.write(part + "\n")
         else:
             old = args.docs.read_text(encoding="utf-8") if args.docs.exists() else ""
             args.docs.write_text(place(old, s.name, part), encoding="utf-8")
+    if args.card is not None:
+        log.info("compare: wrote %s", cards.write(args.card, scores, NOTES))
