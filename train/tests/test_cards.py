@@ -33,5 +33,5 @@ def test_a_bundle_that_tells_nothing() -> None:
 
 
 def test_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="card: no bundle in .*bundle.json is missing"):
+    with pytest.raises(FileNotFoundError, match=r"card: no bundle in .*bundle\.json is missing"):
         cards.write(tmp_path, {}, "")
