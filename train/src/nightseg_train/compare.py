@@ -40,8 +40,8 @@ LEGEND = (
     "what came before it. Labels and weights: what the row rests on, with all that came before it."
 )
 NOTES = (
-    "In brackets the 95 % interval (block bootstrap over frames); ±: standard deviation over seeds. Bundles run at their "
-    "own class weights. How rows were made, per class, and what each rests on: docs/benchmark.md of nightseg."
+    "In brackets the 95 % interval (block bootstrap over frames); ±: standard deviation over seeds. Bundles run at "
+    "their own class weights. How rows were made, per class, and what each rests on: docs/benchmark.md of nightseg."
 )
 
 
