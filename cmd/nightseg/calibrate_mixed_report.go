@@ -191,10 +191,14 @@ func (t *searchTable) marks(c *chart, p *plot) {
 			c.text(c.bold, at.x-12, at.y+22, alignRight, chartInk, st.which()+", chosen")
 		}
 		c.dot(col, at, 4.5)
-		if st.Chosen || !st.firsts() || math.Hypot(at.x-last.x, at.y-last.y) < 20 {
+		if st.Chosen || !st.firsts() || len(st.Float) == 1 || math.Hypot(at.x-last.x, at.y-last.y) < 20 {
 			continue // the names would lie on one another
 		}
 		last = at
+		if len(st.Float) == 0 { // single layers, which have no names, are beside it and on its right
+			c.text(c.plain, at.x-10, at.y+5, alignRight, chartInk, st.which())
+			continue
+		}
 		c.text(c.plain, at.x+10, at.y-8, alignLeft, chartInk, st.which())
 	}
 }
