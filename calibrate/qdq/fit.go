@@ -82,11 +82,11 @@ func (l *layer) window(n *onnx.Node) (w observe.Window, ok bool) {
 // number. Parts of the plan have the same weights.
 func (p *Plan) Fit(seen map[string]*observe.Spread, step func()) {
 	for _, n := range p.graph.Nodes {
-		l := p.layers[n]
-		if l == nil || seen[label(n)] == nil {
+		l, s := p.layers[n], seen[label(n)]
+		if l == nil || s == nil {
 			continue
 		}
-		if s := seen[label(n)]; s.Enough() {
+		if s.Enough() {
 			l.fit(s)
 		}
 		step()

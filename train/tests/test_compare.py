@@ -99,6 +99,10 @@ def table(*rows: Row, base: str = "plain", sets: Sequence[Set] = (SET,)) -> Tabl
     return Table("runs", "kept", base, tuple(sets), rows)
 
 
+def page(t: Table, s: Set, figures: compare.Figures, base: Path, names: tuple[str, ...]) -> str:
+    return compare.markdown(t, s, compare.score(t, s, figures, names), base, names)
+
+
 def cells(text: str) -> list[list[str]]:
     """Return the cells of a Markdown table, without the line below the head."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
@@ -116,7 +120,7 @@ def test_a_table_has_a_line_for_each_row_that_was_seen(tmp_path: Path) -> None:
     done(tmp_path, "c-s1", 123, 150)
     figures = {"plain": [[frame(60, 60)] * 2], "two": [[frame(80, 60)] * 2, [frame(60, 60)] * 2]}
     s = dataclasses.replace(SET, apart=("car",))
-    text = compare.markdown(t, s, figures, tmp_path, CLASSES)
+    text = page(t, s, figures, tmp_path, CLASSES)
     head, plain, two = cells(text)
     assert text.startswith("### val\n") and "2 frames" in text
     assert head[-7:] == ["without car", "against plain", *CLASSES, "labels", "weights"]
@@ -134,14 +138,14 @@ def test_a_table_has_a_line_for_each_row_that_was_seen(tmp_path: Path) -> None:
 def test_a_table_without_its_base_row_has_no_gains(tmp_path: Path) -> None:
     done(tmp_path, "b")
     t = table(Row("plain", "a"), Row("other", "b"))
-    head, other = cells(compare.markdown(t, SET, {"other": [[frame(60, 60)]]}, tmp_path, CLASSES))
+    head, other = cells(page(t, SET, {"other": [[frame(60, 60)]]}, tmp_path, CLASSES))
     assert other[head.index("against plain")] == ""
 
 
 def test_a_row_whose_first_seed_is_not_finished(tmp_path: Path) -> None:
     done(tmp_path, "a-s2", 77)
     t = table(Row("plain", "a", seeds=(1, 2)))
-    _, line = cells(compare.markdown(t, SET, {"plain": [[frame(60, 60)]]}, tmp_path, CLASSES))
+    _, line = cells(page(t, SET, {"plain": [[frame(60, 60)]]}, tmp_path, CLASSES))
     assert line[:3] == ["plain", "1", "77"]
 
 
@@ -154,7 +158,7 @@ def test_a_row_may_be_a_run_elsewhere_that_does_not_tell_its_origin(base: Path) 
     (folder / "done.json").write_text(json.dumps(end), encoding="utf-8")
     t = table(Row("plain", "plain"), Row("elsewhere", "../other/runs/else"))
     figures = compare.gather(t, SET, base, base / "looks.csv", ())
-    _, plain, elsewhere = cells(compare.markdown(t, SET, figures, base, NAMES))
+    _, plain, elsewhere = cells(page(t, SET, figures, base, NAMES))
     assert elsewhere[0] == "elsewhere" and elsewhere[-2:] == plain[-2:]
     assert elsewhere[-2] == "synth train/day, synth train/dusk, synth train/night"
     assert (base / "kept/else/val.fp32-as-trained.xz").is_file()
@@ -220,7 +224,7 @@ def test_rows_are_made_anew_from_what_was_kept(base: Path, tmp_path: Path) -> No
     first = compare.gather(t, SET, base, log, ())
     shutil.copytree(base / "kept", tmp_path / "kept")
     again = compare.gather(t, SET, tmp_path, log, ())  # no run and no picture is there
-    assert compare.markdown(t, SET, again, tmp_path, NAMES) == compare.markdown(t, SET, first, base, NAMES)
+    assert page(t, SET, again, tmp_path, NAMES) == page(t, SET, first, base, NAMES)
 
 
 def test_a_row_may_be_a_bundle(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +241,7 @@ def test_a_row_may_be_a_bundle(base: Path, monkeypatch: pytest.MonkeyPatch) -> N
     manifest = {"training": {"origin": {"labels": ["town day"], "weights": []}}}
     (base / "b/bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
     t = table(*rows)
-    _, *lines = cells(compare.markdown(t, SET, compare.gather(t, SET, base, base / "looks.csv", ()), base, NAMES))
+    _, *lines = cells(page(t, SET, compare.gather(t, SET, base, base / "looks.csv", ()), base, NAMES))
     assert asked == [(base / "b", "int8", True), (base / "b", "fp32", False)]
     assert [line[:4] for line in lines] == [["b", "1", "-", "-"], ["bare", "1", "-", "-"]]
     assert lines[0][-2:] == ["town day", ""]

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -91,8 +92,8 @@ class Nets:
     decision: Decision
 
 
-def read(folder: Path) -> Decision:
-    """Return what a bundle's manifest says of the decision.
+def told(folder: Path) -> dict[str, Any]:
+    """Return all that a bundle's manifest says.
 
     Raises:
         FileNotFoundError: there is no bundle.
@@ -100,7 +101,17 @@ def read(folder: Path) -> Decision:
     path = folder / MANIFEST
     if not path.is_file():
         raise FileNotFoundError(f"bundle: no {path}")
-    m = json.loads(path.read_text(encoding="utf-8"))
+    tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return tree
+
+
+def read(folder: Path) -> Decision:
+    """Return what a bundle's manifest says of the decision.
+
+    Raises:
+        FileNotFoundError: there is no bundle.
+    """
+    m = told(folder)
     found = tuple(Class(c["name"], (c["colour"][0], c["colour"][1], c["colour"][2]), c["static"]) for c in m["classes"])
     h, w = m["shapes"][0]
     again = m["reweight"]
@@ -109,7 +120,7 @@ def read(folder: Path) -> Decision:
 
 def identity(folder: Path) -> tuple[str, str]:
     """Return a bundle's name with its version, and the sha256 of its manifest in canonical form."""
-    m = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    m = told(folder)
     canonical = json.dumps(m, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return f"{m['name']} {m['version']}", hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -5,11 +5,10 @@ It lies in the bundle's folder, MODEL_CARD.md, and is no part of its identity: s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from nightseg_train import bundle
+from nightseg_train import bundle, shipped
 
 CARD = "MODEL_CARD.md"
 PARTS = (("intended_use", "Made for"), ("data", "Data"), ("limits", "Limits"))
@@ -26,11 +25,10 @@ def write(folder: Path, scores: Mapping[str, Mapping[str, str]], notes: str) -> 
     Raises:
         FileNotFoundError: there is no bundle.
     """
-    manifest = folder / bundle.MANIFEST
-    if not manifest.is_file():
+    if not shipped.is_bundle(folder):
         raise FileNotFoundError(f"card: no bundle in {folder}: {bundle.MANIFEST} is missing")
     path = folder / CARD
-    path.write_text(page(json.loads(manifest.read_text(encoding="utf-8")), scores, notes), encoding="utf-8")
+    path.write_text(page(bundle.told(folder), scores, notes), encoding="utf-8")
     return path
 
 

@@ -16,7 +16,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -107,6 +107,7 @@ class Cell:
         gain: mean minus the base row's, and its paired interval; None for the base row and where there is no base.
         per_class: mean over the seeds, None where the labels lack the class.
         without: mIoU without the classes set apart, mean over the seeds; None where none is.
+        frames: of the set.
     """
 
     miou: list[float]
@@ -115,6 +116,7 @@ class Cell:
     gain: tuple[float, float, float] | None
     per_class: list[float | None]
     without: float | None
+    frames: int
 
     def __str__(self) -> str:
         """Return the mean, its spread over the seeds where there are several, and the interval."""
@@ -169,7 +171,7 @@ def cell(seeds: list[list[Matrix]], base: list[list[Matrix]] | None, apart: Sequ
     classes = np.array([metrics.score(m, 0).per_class for m in sums])
     per_class = [None if np.isnan(v).any() else float(v.mean()) for v in classes.T]
     rest = float(np.mean([without(apart)(m) for m in sums])) if apart else None
-    return Cell(miou, interval.low, interval.high, gain, per_class, rest)
+    return Cell(miou, interval.low, interval.high, gain, per_class, rest, len(seeds[0]))
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,7 @@ def note(folder: Path, there: Path, base: Path) -> None:
 def spent(t: Table, row: Row, base: Path) -> Spent:
     """Return what that kept seed of a row took which took least: something else may have been at work meanwhile."""
     if row.bundle:
-        manifest = json.loads((base / row.bundle / bundle.MANIFEST).read_text(encoding="utf-8"))
+        manifest = bundle.told(base / row.bundle)
         return Spent(None, None, Origin.of(manifest.get("training", {}).get("origin")) or Origin())
     ends = [base / t.keep / f.name / DONE for f in folders(t, row, base)]
     told = [json.loads(f.read_text(encoding="utf-8")) for f in ends if f.is_file()]
@@ -251,19 +253,22 @@ def spent(t: Table, row: Row, base: Path) -> Spent:
     return Spent(done["images"], minutes, Origin.of(done["origin"]) or Origin())
 
 
-def markdown(t: Table, s: Set, figures: Figures, base: Path, names: tuple[str, ...]) -> str:
+def score(t: Table, s: Set, figures: Figures, names: tuple[str, ...]) -> dict[str, Cell]:
+    """Return what each row scored on a set, by its label."""
+    apart, base = [names.index(n) for n in s.apart], figures.get(t.base)
+    return {row: cell(seeds, None if row == t.base else base, apart) for row, seeds in figures.items()}
+
+
+def markdown(t: Table, s: Set, scored: Mapping[str, Cell], base: Path, names: tuple[str, ...]) -> str:
     """Return a set's table."""
-    apart = [names.index(n) for n in s.apart]
-    base_row = figures.get(t.base)
-    rows = [r for r in t.rows if r.label in figures]
+    rows = [r for r in t.rows if r.label in scored]
     notes = list(dict.fromkeys(r.note for r in rows if r.note))
     head = ["row", "seeds", "pictures", "minutes", "mIoU, 95 % interval"]
-    head += [f"without {', '.join(s.apart)}"] if apart else []
+    head += [f"without {', '.join(s.apart)}"] if s.apart else []
     head += [f"against {t.base}", *names, "labels", "weights"]
     lines = [_line(head), _line(["---"] * len(head))]
     for row in rows:
-        c = cell(figures[row.label], None if row.label == t.base else base_row, apart)
-        cost = spent(t, row, base)
+        c, cost = scored[row.label], spent(t, row, base)
         mark = f" [{notes.index(row.note) + 1}]" if row.note else ""
         cells = [f"{row.label}{mark}", str(len(c.miou)), *cost.cells()]
         cells.append(str(c))
@@ -271,7 +276,7 @@ def markdown(t: Table, s: Set, figures: Figures, base: Path, names: tuple[str, .
         cells.append("" if c.gain is None else f"{c.gain[0]:+.1f} ({c.gain[1]:+.1f} to {c.gain[2]:+.1f})")
         cells += ["-" if v is None else f"{v:.1f}" for v in c.per_class]
         lines.append(_line([*cells, ", ".join(cost.origin.labels), ", ".join(cost.origin.weights)]))
-    about = f"{len(figures[rows[0].label][0])} frames. {LEGEND}"
+    about = f"{scored[rows[0].label].frames} frames. {LEGEND}"
     told = "".join(f"\n[{i}] {note}\n" for i, note in enumerate(notes, 1))
     return f"### {s.name}\n\n{about}\n\n" + "\n".join(lines) + f"\n{told}"
 
@@ -314,8 +319,10 @@ def run(args: argparse.Namespace) -> None:
         if not figures:
             log.info("compare: nothing to show of %s%s", s.name, "; --look allows it" if s.test else "")
             continue
-        scores[s.name] = {row: str(cell(seeds, None, [])) for row, seeds in figures.items()}
-        part = markdown(t, s, figures, config.ROOT, s.items(config.ROOT)[1])
+        names = s.items(config.ROOT)[1]
+        scored = score(t, s, figures, names)
+        scores[s.name] = {row: str(c) for row, c in scored.items()}
+        part = markdown(t, s, scored, config.ROOT, names)
         if args.docs is None:
             sys.stdout.write(part + "\n")
         else:

@@ -8,7 +8,6 @@ networks can be averaged, too.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ def is_bundle(path: Path) -> bool:
 
 def origin(folder: Path) -> Origin:
     """Return what a bundle rests on; one that does not tell is named itself."""
-    manifest = json.loads((folder / bundle.MANIFEST).read_text(encoding="utf-8"))
+    manifest = bundle.told(folder)
     found = Origin.of(manifest.get("training", {}).get("origin"))
     return found or Origin(weights=(f"the bundle {manifest['name']}",))
 
@@ -204,7 +203,7 @@ def _set(norm: nn.BatchNorm2d, added: Tensor, mean: Tensor, var: Tensor) -> None
 
 
 def _folded(folder: Path) -> Folded:
-    manifest = json.loads((folder / bundle.MANIFEST).read_text(encoding="utf-8"))
+    manifest = bundle.told(folder)
     files = manifest["graphs"]["segment"]["files"]
     if "fp32" not in files:
         raise FileNotFoundError(f"{folder}: the bundle has no float segmentation network")
